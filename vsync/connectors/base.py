@@ -1,0 +1,179 @@
+"""The contract between vsync and every system that rows come from or go to.
+
+A *source* is one file or one collection, opened. It is described, cut into chunks, and read chunk by chunk:
+
+- ``describe`` reads headers, not rows, and says the same for the same content whenever it is asked.
+- ``cut`` is deterministic: the same content and arguments give the same bounds, on any machine. The bounds cover
+  every row once, in order.
+- ``read`` of the same bounds gives the same rows in the same order, whichever thread asks, however often, and in
+  whatever order. It holds one chunk in memory, not the source. Readers may come from several threads at once.
+- What cannot be read right is refused with :class:`vsync.errors.SourceError`, never guessed: a wrong row is worse than
+  no row.
+
+A *target* is observed, changed and written. Every method that changes it is one attempt with a deadline: it may be
+repeated by its caller, and looks before it acts. Whatever fails raises :class:`vsync.errors.TransientError` (worth a
+retry), :class:`vsync.errors.TooLargeError` or :class:`vsync.errors.TargetError`; nothing of a vendor passes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from vsync.errors import Problem
+from vsync.schema import Collection, Index, LiveCollection
+
+Bounds = tuple[int, int]
+"""A chunk of a file: row numbers, first included, last excluded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a source: its Arrow type as ``read`` gives it, and the source's own words for it.
+
+    ``row_bytes`` is the size of one row in bytes as Arrow, exact for fixed-size types and a mean for others. ``loss``
+    names what reading loses, such as a codec, where the source is read by decoding.
+    """
+
+    name: str
+    type: pa.DataType
+    native: str
+    row_bytes: float
+    loss: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells one content of a source from another.
+
+    ``content`` is a digest of what is cheap to read and telling: size, shapes, types, and content sampled at fixed
+    places. ``modified`` is the time of the last change in nanoseconds; it alone decides nothing.
+    """
+
+    content: str
+    modified: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a source holds. ``layout`` names a well-known form, whose ``suggested`` map is field -> column."""
+
+    locator: str
+    fingerprint: Fingerprint
+    rows: int
+    nbytes: int
+    columns: tuple[Column, ...]
+    layout: str | None = None
+    suggested: Mapping[str, str] = field(default_factory=dict)
+
+    def column(self, name: str) -> Column | None:
+        """Find a column by its name."""
+        return next((c for c in self.columns if c.name == name), None)
+
+
+class Source(Protocol):
+    """One file, opened; see the module's docstring for what its methods promise."""
+
+    def describe(self) -> Description:
+        """Say what is there, from headers and samples."""
+
+    def cut(self, columns: Sequence[str], chunk_bytes: int) -> list[Bounds]:
+        """Cut all rows into chunks of about ``chunk_bytes`` bytes of these columns, at least one row each."""
+
+    def read(self, bounds: Bounds, columns: Sequence[str]) -> pa.RecordBatch:
+        """Read the rows of one chunk, the columns in the order asked for."""
+
+    def close(self) -> None:
+        """Give back what is held; a closed source is not read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The server answered that it wrote: ``rows`` of them; for auto_id the keys it handed out, as ranges."""
+
+    rows: int
+    key_ranges: tuple[tuple[int, int], ...] = ()
+
+
+class Writer(Protocol):
+    """The way into one collection and partition. Used by several threads at once."""
+
+    def encode(self, rows: pa.RecordBatch) -> list[Any]:
+        """Turn rows into requests, each below the server's limit, in the rows' order."""
+
+    def send(self, request: Any) -> Acked:
+        """Send one request once, as an upsert where keys are our own, as an insert for auto_id."""
+
+    def probe(self, keys: pa.Array) -> pa.BooleanArray:
+        """Tell for each key, in order, whether the collection holds it (strong consistency)."""
+
+
+class Target(Protocol):
+    """A database that collections live in; see the module's docstring for what its methods promise."""
+
+    identity: str
+    """What tells this database from any other: no credentials in it."""
+    label: str
+    """For people: address and server version."""
+    writers: int
+    """How many requests in flight one collection bears."""
+
+    def observe(self, names: Sequence[str], *, count: bool = True) -> dict[str, LiveCollection]:
+        """Describe those of these collections that are there; counts are strong. Reads only."""
+
+    def aliases(self) -> dict[str, str]:
+        """Map every alias of the database to its collection."""
+
+    def has_database(self) -> bool:
+        """Tell whether the database is there."""
+
+    def conflicts(self, desired: Collection) -> list[Problem]:
+        """Name what this server cannot hold; ``where`` of each is an address such as ``collection.c.field.f``."""
+
+    def same(self, desired: Index, live: Index) -> bool:
+        """Tell whether two descriptions of an index mean the same on this server."""
+
+    def create_database(self) -> None:
+        """Create the database where it is not there."""
+
+    def create_collection(self, desired: Collection) -> None:
+        """Create it without partitions and indexes, and compare what the server made of it; a loss raises."""
+
+    def drop_collection(self, name: str) -> None:
+        """Drop it, its indexes and rows, and release it first. Its aliases go with it."""
+
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
+        """Set these properties, leave the others."""
+
+    def create_partition(self, collection: str, partition: str) -> None:
+        """Create it where it is not there."""
+
+    def clear(self, collection: str, partition: str | None) -> None:
+        """Remove all rows of a partition (``None``: ``_default``), keeping it."""
+
+    def create_index(self, collection: str, index: Index) -> None:
+        """Create it where it is not there, and wait until it is built."""
+
+    def drop_index(self, collection: str, field: str) -> None:
+        """Drop the index of a field, releasing the collection first."""
+
+    def load(self, collection: str, progress: Callable[[int], None]) -> None:
+        """Load it and wait; ``progress`` is told percents."""
+
+    def flush(self, collection: str) -> None:
+        """Have the server persist what it holds."""
+
+    def count(self, collection: str, partition: str | None) -> int | None:
+        """Count rows, strongly (``None`` for partition: all of them); ``None`` where the server cannot, unloaded."""
+
+    def set_alias(self, alias: str, collection: str) -> None:
+        """Create the alias, or move it here."""
+
+    def writer(self, collection: Collection, partition: str | None) -> Writer:
+        """Open the way into a collection that is there."""
+
+    def close(self) -> None:
+        """Give back connections; for Milvus Lite the folder's lock too."""

@@ -1,0 +1,137 @@
+"""What a Milvus holds, in Milvus's own words: frozen, normalised, comparable values.
+
+``None`` in an attribute means "not said": in a desired collection it is not managed, in a live one the server
+does not tell. A comparison looks only at what both sides say.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class DataType(str, Enum):
+    """The field types of Milvus, spelled as in the spec."""
+
+    INT8 = "int8"
+    INT16 = "int16"
+    INT32 = "int32"
+    INT64 = "int64"
+    FLOAT = "float"
+    DOUBLE = "double"
+    BOOL = "bool"
+    VARCHAR = "varchar"
+    JSON = "json"
+    ARRAY = "array"
+    FLOAT_VECTOR = "float_vector"
+    BINARY_VECTOR = "binary_vector"
+    FLOAT16_VECTOR = "float16_vector"
+    BFLOAT16_VECTOR = "bfloat16_vector"
+    INT8_VECTOR = "int8_vector"
+    SPARSE_FLOAT_VECTOR = "sparse_float_vector"
+
+    def __str__(self) -> str:
+        """Give the spec's spelling."""
+        return self.value
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether an index over distances can be built on it."""
+        return self.value.endswith("_vector")
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is one of the four integer types."""
+        return self in INTEGER_BITS
+
+
+INTEGER_BITS = {DataType.INT8: 8, DataType.INT16: 16, DataType.INT32: 32, DataType.INT64: 64}
+
+# Milvus's own rule for names of collections, partitions, fields and aliases; Lite takes more, other servers do not.
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
+
+DYNAMIC_FIELD = "$meta"
+"""The name of the column that carries the dynamic field's JSON bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a collection. ``dim`` in dimensions (bits for binary vectors), ``max_length`` in bytes."""
+
+    name: str
+    type: DataType
+    primary: bool = False
+    auto_id: bool = False
+    dim: int | None = None
+    max_length: int | None = None
+    element: DataType | None = None
+    max_capacity: int | None = None
+    nullable: bool = False
+    default: Any = None
+    partition_key: bool = False
+    clustering_key: bool = False
+    description: str | None = None
+
+    def __str__(self) -> str:
+        """Render the type as people write it: ``float_vector(768)``, ``array<int64>(100)``."""
+        size = self.dim or (self.max_length if self.type is DataType.VARCHAR else self.max_capacity)
+        element = f"<{self.element}>" if self.element else ""
+        return f"{self.type}{element}" + (f"({size})" if size else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index on one field. ``params`` are sorted pairs of strings; ``metric`` is upper case or not said."""
+
+    field: str
+    type: str | None = None
+    metric: str | None = None
+    params: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """Render as ``HNSW COSINE M=16 efConstruction=200``."""
+        words = [self.type or "", self.metric or "", *(f"{k}={v}" for k, v in self.params)]
+        return " ".join(filter(None, words))
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection as it shall be or as it is. ``partitions`` leaves out Milvus's own ``_default``."""
+
+    name: str
+    fields: tuple[Field, ...]
+    dynamic: bool | None = None
+    description: str | None = None
+    shards: int | None = None
+    consistency: str | None = None
+    num_partitions: int | None = None
+    properties: tuple[tuple[str, str], ...] | None = None
+    partitions: tuple[str, ...] | None = None
+    indexes: tuple[Index, ...] | None = None
+    aliases: tuple[str, ...] | None = None
+
+    @property
+    def primary(self) -> Field:
+        """The primary key; every collection has one."""
+        return next(f for f in self.fields if f.primary)
+
+    def field(self, name: str) -> Field | None:
+        """Find a field by its name."""
+        return next((f for f in self.fields if f.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCollection:
+    """A collection as a server describes it, with what can be known of its rows without writing or loading.
+
+    ``id`` changes when the collection is dropped and made again (where the server has ids at all). ``rows`` and the
+    values of ``partition_rows`` are strong counts, ``None`` where the server cannot count (not loaded).
+    """
+
+    schema: Collection
+    id: str
+    loaded: bool
+    rows: int | None
+    partition_rows: dict[str, int | None] = field(default_factory=dict)
