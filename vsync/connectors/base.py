@@ -19,12 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from vsync.errors import Problem
 from vsync.schema import Collection, Index, LiveCollection
+
+if TYPE_CHECKING:
+    from vsync.rows import Rules
 
 Bounds = tuple[int, int]
 """A chunk of a file: row numbers, first included, last excluded."""
@@ -120,9 +123,14 @@ class Target(Protocol):
     """For people: address and server version."""
     writers: int
     """How many requests in flight one collection bears."""
+    rules: Rules
+    """What this server refuses in values, beyond what a field's type says."""
 
     def observe(self, names: Sequence[str], *, count: bool = True) -> dict[str, LiveCollection]:
         """Describe those of these collections that are there; counts are strong. Reads only."""
+
+    def collections(self) -> list[str]:
+        """List the names of all collections, sorted."""
 
     def aliases(self) -> dict[str, str]:
         """Map every alias of the database to its collection."""
@@ -163,6 +171,9 @@ class Target(Protocol):
     def load(self, collection: str, progress: Callable[[int], None]) -> None:
         """Load it and wait; ``progress`` is told percents."""
 
+    def release(self, collection: str) -> None:
+        """Release it from memory."""
+
     def flush(self, collection: str) -> None:
         """Have the server persist what it holds."""
 
@@ -171,6 +182,12 @@ class Target(Protocol):
 
     def set_alias(self, alias: str, collection: str) -> None:
         """Create the alias, or move it here."""
+
+    def count_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> int:
+        """Count the rows of a loaded collection whose INT64 keys lie in none of these ranges (ends included)."""
+
+    def remove_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remove the rows that :meth:`count_outside` counts, and wait until they are gone."""
 
     def writer(self, collection: Collection, partition: str | None) -> Writer:
         """Open the way into a collection that is there."""

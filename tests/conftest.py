@@ -1,0 +1,115 @@
+"""Fixtures of all tests: the real servers, started when the first test asks for them.
+
+- ``milvus``: one Milvus 2.3.5 for the session; ``lite_server``: one ``milvus-lite server`` for the session.
+- ``lite_path``: a path for an embedded Milvus Lite of one test, given back at the test's end.
+- ``target``: an empty database of one test, once on each of the three.
+
+Where Milvus 2.3.5 cannot run, its tests are skipped and the summary says so in red. In CI on Linux x86-64
+they fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from uuid import uuid4
+
+import pytest
+import servers
+from servers import LiteServer, MilvusServer, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+NEEDS_MILVUS = f"needs Milvus {servers.MILVUS_VERSION}: "
+
+
+class Endpoint(NamedTuple):
+    """An empty database: ``MilvusClient(uri, db_name=database)``; ``kind`` is the fixture's parameter."""
+
+    uri: str
+    database: str
+    kind: str
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    reason = servers.available()
+    if reason and servers.has_platform() and os.environ.get("CI") == "true":
+        pytest.fail(NEEDS_MILVUS + reason)
+    if reason:
+        pytest.skip(NEEDS_MILVUS + reason)
+    yield from _serve(MilvusServer(tmp_path_factory.mktemp("milvus")))
+
+
+@pytest.fixture(scope="session")
+def lite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteServer]:
+    yield from _serve(LiteServer(tmp_path_factory.mktemp("lite-server")))
+
+
+@pytest.fixture
+def lite_path(tmp_path: Path) -> Iterator[Path]:
+    from milvus_lite.server_manager import server_manager_instance
+
+    servers.silence_pymilvus()
+    path = tmp_path / "lite.db"
+    yield path
+    server_manager_instance.release_server(str(path))
+
+
+@pytest.fixture(params=["lite", "lite-server", "milvus-2.3.5"])
+def target(request: pytest.FixtureRequest) -> Iterator[Endpoint]:
+    if request.param == "lite":
+        yield Endpoint(str(request.getfixturevalue("lite_path")), "default", "lite")
+        return
+    server = request.getfixturevalue({"lite-server": "lite_server", "milvus-2.3.5": "milvus"}[request.param])
+    if not server.running:
+        server.start()
+    with _fresh_database(server) as database:
+        yield Endpoint(server.uri, database, request.param)
+    assert server.running, f"the test ended {server.name}; its log ends with\n{server.tail()}"
+
+
+@contextlib.contextmanager
+def _fresh_database(server: Server) -> Iterator[str]:
+    from pymilvus import MilvusClient
+
+    database = f"test_{uuid4().hex[:12]}"
+    client = MilvusClient(server.uri, timeout=30)
+    client.create_database(database)
+    client.close()
+    yield database
+    if not server.running:
+        return
+    client = MilvusClient(server.uri, db_name=database, timeout=30)  # a fresh one: it knows no old schema
+    for collection in client.list_collections():
+        # Not list_aliases: Milvus 2.3.5 looks for them in the default database only.
+        for alias in client.describe_collection(collection)["aliases"]:
+            client.drop_alias(alias)
+        client.drop_collection(collection)
+    client.drop_database(database)
+    client.close()
+
+
+def _serve(server: AnyServer) -> Iterator[AnyServer]:
+    server.start()
+    yield server
+    server.kill()  # nobody reads its data again
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = [
+        report.longrepr[2].partition(NEEDS_MILVUS)[2]
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and NEEDS_MILVUS in report.longrepr[2]
+    ]
+    if reasons:
+        terminalreporter.write_line("")
+        terminalreporter.write_line(
+            f"SKIPPED: {len(reasons)} tests against Milvus {servers.MILVUS_VERSION}: {reasons[0]}",
+            red=True,
+            bold=True,
+        )

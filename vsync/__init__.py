@@ -1,0 +1,71 @@
+"""vsync: declarative sync for Milvus.
+
+The house, from the door inwards::
+
+    cli, options   argv and the environment; errors to exit codes
+    api            load_spec, plan, apply, status: what the commands do, as functions
+    spec/          YAML text -> Spec; every problem at once, with file:line:column
+    observing/     the facts of sources, target and journal: all reading of a plan
+    planning/      pure: the difference as ordered steps; the Plan and its JSON
+    applying/      the one loop that carries a plan out; the journal (SQLite); retry
+    rows/          rows as Arrow: the form of each field type, mapping, checks, digests
+    connectors/    base (the contract of sources and targets), then one place per system
+    report/        plans, events and errors as text or JSON lines
+    schema, errors what everybody may use
+
+Use it as a library::
+
+    import vsync
+
+    spec = vsync.load_spec("vsync.yaml")
+    plan = vsync.plan(spec)
+    print(plan.to_json())
+    result = vsync.apply(plan)
+
+Names are imported when they are first asked for: ``import vsync`` loads no vendor library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vsync.api import Result, Status, apply, plan, status
+    from vsync.applying.settings import Settings, Stop
+    from vsync.planning.choice import Choice
+    from vsync.planning.steps import Plan
+    from vsync.spec import Spec, load_spec, parse_spec
+
+__all__ = [
+    "Choice",
+    "Plan",
+    "Result",
+    "Settings",
+    "Spec",
+    "Status",
+    "Stop",
+    "apply",
+    "load_spec",
+    "parse_spec",
+    "plan",
+    "status",
+]
+
+_HOMES = {
+    "Choice": "vsync.planning.choice",
+    "Plan": "vsync.planning.steps",
+    "Settings": "vsync.applying.settings",
+    "Spec": "vsync.spec",
+    "Stop": "vsync.applying.settings",
+    "load_spec": "vsync.spec",
+    "parse_spec": "vsync.spec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home at first use."""
+    if name not in __all__:
+        raise AttributeError(f"module 'vsync' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES.get(name, "vsync.api")), name)

@@ -1,0 +1,5 @@
+"""``python -m vsync`` is ``vsync``."""
+
+from vsync.cli import main
+
+main()

@@ -1,0 +1,275 @@
+"""What the commands do, as functions: load a spec, plan, apply, status. The command line adds nothing but words."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsync.errors import ConflictError, MismatchError, StalePlanError, VsyncError
+from vsync.planning.build import build_plan
+from vsync.planning.choice import Choice
+from vsync.planning.steps import Clear, Plan
+from vsync.spec import Spec, parse_spec
+
+if TYPE_CHECKING:
+    from vsync.applying.events import Report, Settled
+    from vsync.applying.journal import Journal, RunRecord
+    from vsync.applying.settings import Settings, Stop
+    from vsync.connectors.base import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an apply did: the balance of each destination, and where rejected rows are written to."""
+
+    plan: Plan
+    settled: tuple[Settled, ...]
+    rejects: Path | None = None
+
+    @property
+    def rejected(self) -> int:
+        """Rows that did not fit and were skipped."""
+        return sum(s.rejected for s in self.settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """How far one file of a data item is."""
+
+    address: str
+    path: str
+    chunks: int
+    done: int
+    in_doubt: int
+    rows: int
+    rows_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a state knows of its last run; ``running`` while its process is alive."""
+
+    run: RunRecord | None
+    running: bool
+    items: tuple[Item, ...]
+    rejects: int
+
+
+def status(state: Path) -> Status:
+    """Read a state, also while an apply writes it; an absent one knows nothing."""
+    from vsync.applying.lock import is_held
+
+    with _journal(state, create=False) as journal:
+        run = journal.last_run() if journal else None
+        if journal is None or run is None:
+            return Status(None, running=False, items=(), rejects=0)
+        items = tuple(Item(*row) for row in journal.progress(run.target))
+        return Status(run, is_held(state), items, len(journal.rejects(run.target)))
+
+
+def state_path(spec: Spec | Plan, state: Path | None = None) -> Path:
+    """Say where the state of a spec lies: ``.vsync/NAME.db`` beside it, or where it was told to be."""
+    if state is not None:
+        return state
+    name = spec.name if isinstance(spec, Spec) else spec.spec_name
+    return Path(spec.folder) / ".vsync" / f"{Path(name).stem}.db"
+
+
+def plan(spec: Spec, *, state: Path | None = None, choice: Choice | None = None, deep: bool = False) -> Plan:
+    """Compare a spec with its sources and its target, and say what it takes; nothing is written anywhere.
+
+    Conflicts are in ``plan.conflicts``; raises where sources or target cannot be read at all.
+    """
+    path = state_path(spec, state)
+    with _target(spec, create=False) as target, _journal(path, create=False) as journal:
+        made = _plan(spec, target, journal, choice or Choice())
+        return _deepened(made, target) if deep else made
+
+
+def _plan(spec: Spec, target: Target, journal: Journal | None, choice: Choice) -> Plan:
+    from vsync.observing import gather
+
+    facts = gather(spec, target, journal, choice)
+    return build_plan(spec, facts, choice)
+
+
+def _deepened(made: Plan, target: Target) -> Plan:
+    from vsync.observing.deep import look_deep
+
+    changes, conflicts = look_deep(made, target)
+    return replace(made, changes=changes, conflicts=(*made.conflicts, *conflicts))
+
+
+def apply(
+    what: Spec | Plan,
+    *,
+    state: Path | None = None,
+    choice: Choice | None = None,
+    settings: Settings | None = None,
+    stop: Stop | None = None,
+    report: Report | None = None,
+    confirm: Any = None,
+    environ: Mapping[str, str] | None = None,
+) -> Result:
+    """Make the target hold what the spec says; a saved plan is carried out only as far as it was approved.
+
+    ``confirm(plan)`` is asked before anything is written, for a spec; ``False`` ends with ConflictError. Raises
+    MismatchError at the end where counts differ or rows were rejected.
+    """
+    from vsync.applying.lock import locked
+    from vsync.applying.settings import Settings as DefaultSettings
+    from vsync.applying.settings import Stop as NoStop
+
+    saved = what if isinstance(what, Plan) else None
+    spec = spec_of(saved, environ) if saved else what
+    assert isinstance(spec, Spec)
+    path = state_path(saved or spec, state)
+    choice = Choice(allow_destroy=saved.allow_destroy) if saved else choice or Choice()
+    _make_state_folder(path)
+    with locked(path, _holder()), _journal(path, create=True) as journal, _target(spec, create=False) as target:
+        assert journal is not None
+        fresh = _plan(spec, target, journal, choice)
+        _refuse_conflicts(fresh)
+        if saved is not None:
+            check_approved(saved, fresh, resumes=journal.has_run(fresh.target, saved.id))
+            fresh = replace(fresh, steps=tuple(s for s in fresh.steps if s in set(saved.steps)))
+        elif confirm is not None and not fresh.empty and not confirm(fresh):
+            raise ConflictError("nothing was applied: it was not agreed to")
+        return _carry_out(
+            fresh, saved or fresh, target, journal, settings or DefaultSettings(), stop or NoStop(), report or _silent
+        )
+
+
+def _carry_out(
+    fresh: Plan, approved: Plan, target: Target, journal: Journal, settings: Settings, stop: Stop, report: Report
+) -> Result:
+    from vsync.applying.run import carry_out
+
+    run = journal.begin_run(fresh.target, approved.id)
+    code = 1
+    try:
+        settled = carry_out(fresh, target, journal, Path(fresh.folder), settings, stop, report)
+        code = 3 if any(s.rejected for s in settled) else 0
+    except VsyncError as e:
+        code = e.exit_code
+        raise
+    finally:
+        journal.end_run(run, code)
+    result = Result(fresh, tuple(settled), _write_rejects(journal, fresh.target))
+    if result.rejected:
+        raise MismatchError(
+            f"finished, but {result.rejected:,} rows did not fit and were skipped",
+            where=str(result.rejects),
+            hint="each is listed there with its row number, field, value and reason",
+        )
+    return result
+
+
+def _refuse_conflicts(made: Plan) -> None:
+    if made.conflicts:
+        raise ConflictError(list(made.conflicts))
+
+
+def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
+    """Compare a saved plan with the world as it is now; raises StalePlanError saying what changed.
+
+    Until it is begun the target must be as it was seen. Always, what is left to do must be among what was approved.
+    """
+    moved = []
+    if fresh.target != saved.target:
+        moved.append(f"the target is {fresh.target}, it was {saved.target}")
+    if not resumes:
+        moved += [
+            f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d
+        ]
+        moved += _sources_moved(saved, fresh)
+    approved = set(saved.steps)
+    new = [s for s in fresh.steps if s not in approved]
+    if new and not moved:
+        moved += _sources_moved(saved, fresh) or [f"{len(new)} steps that it does not hold are needed now"]
+    seen = {d.address: d for d in saved.destinations}
+    for d in fresh.destinations:
+        was = seen.get(d.address)
+        clears = Clear(d.address) in approved
+        if was is not None and not resumes and (was.probe != d.probe or (clears and was.before != d.before)):
+            moved.append(f"{d.address} holds {d.before} rows, the plan saw {was.before}")
+    if moved:
+        raise StalePlanError(
+            f"the saved plan is stale: {'; '.join(dict.fromkeys(moved))}", hint="make it again: vsync plan --out FILE"
+        )
+
+
+def _sources_moved(saved: Plan, fresh: Plan) -> list[str]:
+    was = {(u.address, u.path): u for u in saved.units}
+    return [
+        f"{u.path} changed: it was {was[u.address, u.path].content}, it is {u.content}"
+        for u in fresh.units
+        if (u.address, u.path) in was and was[u.address, u.path].content != u.content
+    ]
+
+
+def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:
+    """Rebuild the spec that a plan was made from; secrets are resolved anew."""
+    text = json.dumps(saved.spec, ensure_ascii=False)
+    return parse_spec(text, name=saved.spec_name, folder=Path(saved.folder), environ=environ)
+
+
+@contextmanager
+def _target(spec: Spec, *, create: bool) -> Iterator[Target]:
+    from vsync.connectors.milvus import open_target
+
+    connection = spec.target.milvus
+    uri = str((Path(spec.folder) / connection.uri).absolute()) if connection.is_lite else connection.uri
+    token = connection.token.resolve(spec.folder, os.environ) if connection.token else None
+    target: Target = open_target(uri, token, connection.database, create=create)
+    try:
+        yield target
+    finally:
+        target.close()
+
+
+@contextmanager
+def _journal(path: Path, *, create: bool) -> Iterator[Journal | None]:
+    from vsync.applying.journal import Journal as Opened
+
+    if not create and not path.exists():
+        yield None
+        return
+    journal = Opened(path, create=create)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def _make_state_folder(path: Path) -> None:
+    from vsync.applying.journal import make_folder
+
+    make_folder(path.parent)
+
+
+def _holder() -> str:
+    from vsync.applying.journal import holder
+
+    return holder()
+
+
+def _silent(_event: object) -> None:
+    """Report nothing."""
+
+
+def _write_rejects(journal: Journal, target: str) -> Path | None:
+    """Write the rejected rows beside the state, one JSON object a line."""
+    rows = journal.rejects(target)
+    path = journal.path.with_suffix(".rejects.jsonl")
+    if not rows:
+        return None
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return path

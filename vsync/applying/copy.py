@@ -1,0 +1,173 @@
+"""The copy loop: chunks in flight, each ``pending -> sent -> acked`` in the journal.
+
+Reading overlaps sending: while requests are in flight the next chunks are prepared. Only this loop, in the thread that
+drives the apply, writes the journal; ``sent`` is committed before a chunk's first request goes out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vsync.applying.events import ChunkAcked, ChunkFailed, Report, Stopping
+from vsync.applying.journal import Journal, Outcome
+from vsync.errors import BadRowsError, LimitError, TransientError, VsyncError
+
+if TYPE_CHECKING:
+    from vsync.applying.settings import Settings, Stop
+    from vsync.applying.worker import Prepared, Sent, Task, Worker
+
+
+@dataclass(slots=True)
+class Copier:
+    """Drives chunks through prepare and send.
+
+    ``failed`` keeps what could not be done, in the order it failed; ``in_doubt`` the chunks with keys of the server's
+    making whose answer did not come: they are settled after the load, see :mod:`vsync.applying.settle`.
+    """
+
+    target: str
+    journal: Journal
+    worker: Worker
+    executor: Executor
+    settings: Settings
+    stop: Stop
+    report: Report
+    deadline: float | None
+    failed: list[VsyncError] = field(default_factory=list)
+    in_doubt: list[Task] = field(default_factory=list)
+    journal_seconds: float = 0.0
+    copied: int = 0
+    rows: int = 0
+
+    def copy(self, tasks: Iterable[Task], in_flight: int) -> None:
+        """Copy all of them, ``in_flight`` requests at a time; failures are kept in ``failed``."""
+        waiting = iter(tasks)
+        preparing: deque[tuple[Task, Future[Prepared]]] = deque()
+        ready: deque[Prepared] = deque()
+        sending: dict[Future[Sent], Task] = {}
+        told = False
+        while True:
+            if self._may_start():
+                self._fill(waiting, preparing, len(ready), in_flight)
+            while ready and len(sending) < in_flight and self._may_start():
+                prepared = ready.popleft()
+                sending[self._begin(prepared)] = prepared.task
+            if self.stop.is_set() and not told:
+                told = True
+                self.report(Stopping(len(sending)))
+            running = {*sending, *(f for _, f in preparing if self._may_start())}
+            if not running:
+                break
+            done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in [f for f in sending if f in done]:
+                self._finish(sending.pop(future), future)
+            while preparing and preparing[0][1].done():
+                self._take(*preparing.popleft(), ready)
+        for _, prepare in preparing:
+            prepare.cancel()
+        if self._late() and not self.stop.is_set():
+            raise LimitError("--max-duration is reached", hint="run the same command again to go on")
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def _may_start(self) -> bool:
+        fatal = self.failed and (
+            self.settings.fail_fast or any(not isinstance(e, BadRowsError) for e in self.failed)
+        )
+        return not (self.stop.is_set() or self._late() or fatal)
+
+    def _fill(
+        self,
+        waiting: Iterator[Task],
+        preparing: deque[tuple[Task, Future[Prepared]]],
+        ready: int,
+        in_flight: int,
+    ) -> None:
+        """Keep as many chunks in preparation as can be sent next, and no more: memory is bounded by this."""
+        while len(preparing) + ready < in_flight:
+            task = next(waiting, None)
+            if task is None:
+                return
+            preparing.append((task, self.executor.submit(self.worker.prepare, task)))
+
+    def _begin(self, prepared: Prepared) -> Future[Sent]:
+        task = prepared.task
+        with self._journaling():
+            self.journal.sent(
+                self.target,
+                task.unit.key,
+                task.to.epoch,
+                task.chunk.n,
+                session=task.to.session,
+                there_mask=prepared.there_mask,
+            )
+        return self.executor.submit(self.worker.send, prepared)
+
+    def _take(self, task: Task, future: Future[Prepared], ready: deque[Prepared]) -> None:
+        try:
+            ready.append(future.result())
+        except VsyncError as e:
+            self._fail(task, e)
+
+    def _finish(self, task: Task, future: Future[Sent]) -> None:
+        try:
+            sent = future.result()
+        except VsyncError as e:
+            if isinstance(e, TransientError) and task.collection.primary.auto_id:
+                self.in_doubt.append(task)
+            else:
+                self._fail(task, e)
+            return
+        prepared = sent.prepared
+        outcome = Outcome(
+            written=sent.written,
+            there=prepared.there,
+            rejected=len({b.row for b in prepared.rejects}),
+            dropped=len(task.chunk.dropped),
+            digest=prepared.digest,
+            key_ranges=sent.key_ranges,
+        )
+        rejects = [(b.row, b.field, b.value, b.why) for b in prepared.rejects]
+        with self._journaling():
+            self.journal.acked(self.target, task.unit.key, task.to.epoch, task.chunk.n, outcome, rejects)
+        self.copied += 1
+        self.rows += outcome.written
+        self.report(
+            ChunkAcked(
+                address=task.unit.address,
+                n=task.chunk.n,
+                rows=task.chunk.rows,
+                nbytes=prepared.nbytes,
+                written=outcome.written,
+                there=outcome.there,
+                rejected=outcome.rejected,
+            )
+        )
+
+    def _fail(self, task: Task, error: VsyncError) -> None:
+        self.failed.append(error)
+        self.journal.failed(self.target, task.unit.key, task.to.epoch, task.chunk.n, str(error))
+        self.report(ChunkFailed(task.unit.address, task.chunk.n, str(error)))
+
+    @contextmanager
+    def _journaling(self) -> Iterator[None]:
+        """Add up the seconds that are spent inside the journal's commits."""
+        began = time.perf_counter()
+        yield
+        self.journal_seconds += time.perf_counter() - began
+
+    def raise_failures(self) -> None:
+        """Raise what could not be done: one error as it was, several of a kind as one that holds their problems."""
+        if not self.failed:
+            return
+        worst = next((e for e in self.failed if not isinstance(e, BadRowsError)), self.failed[0])
+        if isinstance(worst, BadRowsError) and len(self.failed) > 1:
+            raise BadRowsError([p for e in self.failed for p in e.problems])
+        raise worst

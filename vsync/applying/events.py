@@ -1,0 +1,123 @@
+"""What happened, as frozen data handed to a callable: reporting is somebody else's business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Union
+
+
+@dataclass(frozen=True, slots=True)
+class RunBegan:
+    """An apply begins: what there is to copy, and what earlier runs have done of it."""
+
+    chunks: int
+    rows: int
+    nbytes: int
+    done: int
+    in_doubt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepBegan:
+    """A step begins that is no copy: ``create-collection words``."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """A step that takes long is at this percentage."""
+
+    text: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """A step is done."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkAcked:
+    """A chunk is done: its rows are written, were there, or are in the rejects."""
+
+    address: str
+    n: int
+    rows: int
+    nbytes: int
+    written: int
+    there: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFailed:
+    """A chunk cannot be done; the run goes on with others and ends with an error."""
+
+    address: str
+    n: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The target did not answer, or asked to be left alone: tried again in so many seconds."""
+
+    reason: str
+    attempt: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """A signal came: what is in flight is finished, nothing is started."""
+
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The balance of a destination. ``left`` is the target's strong count, ``None`` where it cannot count."""
+
+    destination: str
+    before: int | None
+    read: int
+    written: int
+    there: int
+    rejected: int
+    dropped: int
+    left: int | None
+    expected: int | None
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the target holds what was acknowledged and what was there before."""
+        return self.left is None or self.expected is None or self.left == self.expected
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """Everything was carried out."""
+
+    chunks: int
+    rows: int
+    seconds: float
+    journal_seconds: float
+
+
+Event = Union[
+    RunBegan,
+    StepBegan,
+    StepProgress,
+    StepEnded,
+    ChunkAcked,
+    ChunkFailed,
+    Waiting,
+    Stopping,
+    Settled,
+    RunEnded,
+]
+Report = Callable[[Event], None]

@@ -1,0 +1,92 @@
+"""The one layer of retry, and the limits on rate that the user sets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import stamina
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
+
+from vsync.applying.events import Report, Waiting
+from vsync.applying.settings import Stop
+from vsync.errors import TransientError
+
+T = TypeVar("T")
+
+_reporting = threading.local()
+
+
+def _tell(details: RetryDetails) -> None:
+    report: Report | None = getattr(_reporting, "report", None)
+    if report is not None:
+        report(Waiting(str(details.caused_by), details.retry_num, details.wait_for))
+
+
+set_on_retry_hooks([_tell])
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Repeats what fails for a moment, with backoff and jitter, for ``max_downtime`` seconds at the most."""
+
+    report: Report
+    retries: int | None = None
+    max_downtime: float = 600.0
+    stop: Stop = field(default_factory=Stop)
+
+    def call(self, function: Callable[..., T], *args: object, repeat_in_doubt: bool = True) -> T:
+        """Call until it succeeds; raises what it last raised, saying for how long it was tried.
+
+        ``repeat_in_doubt=False`` gives up at once where the call may have been carried out all the same.
+        """
+        _reporting.report = self.report
+        began = time.monotonic()
+
+        def again(error: Exception) -> bool:
+            if not isinstance(error, TransientError) or self.stop.is_set():
+                return False
+            return repeat_in_doubt or not error.in_doubt
+
+        attempts = None if self.retries is None else self.retries + 1
+        try:
+            for attempt in stamina.retry_context(
+                on=again, attempts=attempts, timeout=self.max_downtime, wait_initial=0.2, wait_max=5.0, wait_jitter=1.0
+            ):
+                with attempt:
+                    return function(*args)
+        except TransientError as e:
+            waited = time.monotonic() - began
+            if waited < 1 or self.stop.is_set():
+                raise
+            problem = e.problems[0]
+            raise TransientError(
+                f"{problem.what} (tried for {waited:.0f} s)",
+                where=problem.where,
+                hint=problem.hint or "when the target is back, run the same command again: what is done is kept",
+                in_doubt=e.in_doubt,
+            ) from e
+        raise AssertionError("stamina ends by returning or raising")  # pragma: no cover
+
+
+class Limiter:
+    """Holds requests back to so many bytes and so many requests a second; shared by all threads."""
+
+    def __init__(self, bytes_per_second: float | None, requests_per_second: float | None) -> None:
+        self._rates = (bytes_per_second, requests_per_second)
+        self._free = time.monotonic()
+        self._lock = threading.Lock()
+
+    def wait(self, nbytes: int) -> None:
+        """Wait until a request of this size may go."""
+        cost = sum(amount / rate for amount, rate in zip((nbytes, 1), self._rates, strict=True) if rate)
+        if not cost:
+            return
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._free)
+            self._free = start + cost
+        time.sleep(max(0.0, start - now))

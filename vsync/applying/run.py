@@ -1,0 +1,274 @@
+"""The steps of a plan in their order. Each looks before it acts, so that carrying one out again does no harm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from vsync.applying.copy import Copier
+from vsync.applying.events import Report, RunBegan, RunEnded, Settled, StepBegan, StepEnded, StepProgress
+from vsync.applying.retry import Limiter, Retry
+from vsync.applying.settle import remove_strays
+from vsync.applying.worker import Sources, Task, Worker, check_unchanged
+from vsync.errors import MismatchError, Problem, StalePlanError, StoppedError
+from vsync.planning import steps as s
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vsync.applying.journal import Journal
+    from vsync.applying.settings import Settings, Stop
+    from vsync.connectors.base import Target
+    from vsync.planning.facts import JournalFacts
+
+
+@dataclass(slots=True)
+class Run:
+    """One apply of one plan: what its steps share."""
+
+    plan: s.Plan
+    target: Target
+    journal: Journal
+    settings: Settings
+    stop: Stop
+    report: Report
+    retry: Retry
+    copier: Copier
+    facts: JournalFacts
+    begun: set[str] = field(default_factory=set)
+    settled: list[Settled] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """The target's identity: what the journal files everything under."""
+        return self.plan.target
+
+
+def carry_out(
+    plan: s.Plan,
+    target: Target,
+    journal: Journal,
+    folder: Path,
+    settings: Settings,
+    stop: Stop,
+    report: Report,
+) -> list[Settled]:
+    """Carry out a plan; gives the balance of each destination, raises where it could not be done whole."""
+    began = time.monotonic()
+    retry = Retry(report, settings.retries, settings.max_downtime, stop)
+    limiter = Limiter(settings.bytes_per_second, settings.requests_per_second)
+    sources = Sources(folder)
+    deadline = began + settings.max_duration if settings.max_duration is not None else None
+    worker = Worker(target, sources, retry, limiter)
+    with ThreadPoolExecutor(2 * settings.transfers, thread_name_prefix="vsync") as executor:
+        copier = Copier(plan.target, journal, worker, executor, settings, stop, report, deadline)
+        run = Run(plan, target, journal, settings, stop, report, retry, copier, journal.facts(plan.target))
+        try:
+            _tell_beginning(run)
+            _record_skipped(run)
+            _steps(run)
+        finally:
+            sources.close()
+    report(RunEnded(copier.copied, copier.rows, time.monotonic() - began, copier.journal_seconds))
+    return run.settled
+
+
+def _tell_beginning(run: Run) -> None:
+    chunks = [c for c in run.plan.steps if isinstance(c, s.CopyChunk)]
+    units = run.plan.units
+    rows = sum(c.rows for c in chunks)
+    nbytes = sum(units[c.unit].nbytes * c.rows // max(1, units[c.unit].rows) for c in chunks)
+    done = sum(u.chunks for u in units) - len(chunks)
+    in_doubt = sum(c.n in run.facts.in_doubt.get(units[c.unit].key, ()) for c in chunks)
+    run.report(RunBegan(len(chunks), rows, nbytes, done, in_doubt))
+
+
+def _record_skipped(run: Run) -> None:
+    """Record once and for all which destinations held rows when they were first planned."""
+    for to in run.plan.destinations:
+        if to.skipped and to.address not in run.facts.sessions:
+            run.journal.begin_session(run.key, to, _collection_id(run, to.collection), to.before)
+            run.journal.end_session(run.key, to, to.before)
+
+
+def _steps(run: Run) -> None:
+    for is_copy, group in groupby(run.plan.steps, lambda step: isinstance(step, s.CopyChunk)):
+        if is_copy:
+            _copy(run, [c for c in group if isinstance(c, s.CopyChunk)])
+        else:
+            for step in group:
+                _stop_here(run)
+                _step(run, step)
+    _mark_finished(run, None)
+    _raise_mismatches(run)
+
+
+def _stop_here(run: Run) -> None:
+    if run.stop.is_set():
+        raise StoppedError(
+            "stopped; what is done is kept", signal=run.stop.signal, hint="run the same command again to go on"
+        )
+
+
+def _copy(run: Run, chunks: Sequence[s.CopyChunk]) -> None:
+    """Copy chunks that follow each other, a destination at a time."""
+    units = run.plan.units
+    for address, group in groupby(chunks, lambda c: units[c.unit].destination):
+        to = run.plan.destination(address)
+        these = list(group)
+        _begin_session(run, to)
+        for index in dict.fromkeys(c.unit for c in these):
+            run.journal.enter_unit(run.key, units[index], to.epoch, [c for c in these if c.unit == index])
+        in_flight = min(run.settings.transfers, run.target.writers)
+        run.copier.copy(_tasks(run, to, these), in_flight)
+    _stop_here(run)
+    run.copier.raise_failures()
+
+
+def _tasks(run: Run, to: s.Destination, chunks: Sequence[s.CopyChunk]) -> Iterator[Task]:
+    """Make the tasks; chunks in doubt whose keys are the server's wait until the load, see settle."""
+    collection = run.plan.collections[to.collection]
+    in_doubt = run.facts.in_doubt
+    for c in chunks:
+        unit = run.plan.units[c.unit]
+        task = Task(unit, c, to, collection, run.journal.there_mask(run.key, unit.key, to.epoch, c.n))
+        if collection.primary.auto_id and c.n in in_doubt.get(unit.key, ()):
+            run.copier.in_doubt.append(task)
+        else:
+            yield task
+
+
+def _begin_session(run: Run, to: s.Destination) -> None:
+    if to.address in run.begun:
+        return
+    run.begun.add(to.address)
+    known = run.facts.sessions.get(to.address)
+    if known is not None and known.session == to.session:
+        before = known.before
+    else:
+        before = run.retry.call(run.target.count, to.collection, to.partition)
+        if before is None:
+            before = to.before
+        elif before and to.before == 0:
+            raise StalePlanError(
+                f"{to.address} was empty when the plan was made, and holds {before:,} rows now",
+                hint="make a new plan: vsync plan",
+            )
+    run.journal.begin_session(run.key, to, _collection_id(run, to.collection), before)
+
+
+def _collection_id(run: Run, name: str) -> str:
+    live = run.retry.call(lambda: run.target.observe([name], count=False))
+    return live[name].id if name in live else ""
+
+
+def _step(run: Run, step: s.Step) -> None:
+    text = s.describe(step, run.plan)
+    run.report(StepBegan(text))
+    call = run.retry.call
+    match step:
+        case s.CreateDatabase():
+            call(run.target.create_database)
+        case s.DropCollection(name):
+            call(run.target.drop_collection, name)
+        case s.CreateCollection(name):
+            run.journal.creating(run.key, f"collection.{name}")
+            call(run.target.create_collection, run.plan.collections[name])
+            run.journal.created(run.key, f"collection.{name}", _collection_id(run, name))
+        case s.SetProperties(name, properties):
+            call(run.target.set_properties, name, dict(properties))
+        case s.CreatePartition(name, partition):
+            call(run.target.create_partition, name, partition)
+        case s.Clear(address):
+            to = run.plan.destination(address)
+            call(run.target.clear, to.collection, to.partition)
+        case s.Flush(name):
+            call(run.target.flush, name)
+        case s.DropIndex(name, field_name):
+            call(run.target.drop_index, name, field_name)
+        case s.CreateIndex(name, index):
+            call(run.target.create_index, name, index)
+        case s.Load(name):
+            call(run.target.load, name, lambda percent: run.report(StepProgress(text, percent)))
+        case s.Release(name):
+            call(run.target.release, name)
+        case s.Verify(address):
+            _verify(run, run.plan.destination(address))
+        case s.SetAlias(alias, name):
+            _mark_finished(run, name)
+            _raise_mismatches(run)
+            call(run.target.set_alias, alias, name)
+    run.report(StepEnded(text))
+
+
+def _verify(run: Run, to: s.Destination) -> None:
+    """Count a destination and compare; the files must still be what was copied."""
+    _begin_session(run, to)
+    _settle_doubts(run, to)
+    for unit in (u for u in run.plan.units if u.destination == to.address):
+        with run.copier.worker.sources.use(unit) as source:
+            check_unchanged(unit, source)
+    sums = run.journal.balance(run.key, to)
+    left = run.retry.call(run.target.count, to.collection, to.partition)
+    replaced = sums.there if to.write == "upsert" else 0
+    expected = None if sums.before is None else sums.before + sums.written - replaced
+    settled = Settled(
+        destination=to.address,
+        before=sums.before,
+        read=sums.read,
+        written=sums.written,
+        there=sums.there,
+        rejected=sums.rejected,
+        dropped=sums.dropped,
+        left=left,
+        expected=expected,
+    )
+    # Where counts differ the journal keeps what should be there: the next plan then sees that rows are gone, or more.
+    run.journal.end_session(run.key, to, left if expected is None else expected)
+    run.settled.append(settled)
+    run.report(settled)
+
+
+def _settle_doubts(run: Run, to: s.Destination) -> None:
+    """Remove what requests in doubt left under keys that no acknowledgement recorded, and send their rows again."""
+    tasks = [t for t in run.copier.in_doubt if t.to.address == to.address]
+    if not tasks:
+        return
+    of_collection = [t for t in run.copier.in_doubt if t.to.collection == to.collection]
+    in_doubt = sum(t.chunk.rows for t in of_collection)
+    remove_strays(run.target, run.journal, run.key, run.retry, to.collection, in_doubt)
+    run.copier.in_doubt = [t for t in run.copier.in_doubt if t.to.address != to.address]
+    run.copier.copy(iter(tasks), 1)
+    run.copier.raise_failures()
+    run.retry.call(run.target.flush, to.collection)
+
+
+def _mark_finished(run: Run, name: str | None) -> None:
+    """Record that collections which this state created have all that their plan gave them."""
+    for collection in [name] if name else run.plan.collections:
+        run.journal.finished(run.key, f"collection.{collection}")
+
+
+def _raise_mismatches(run: Run) -> None:
+    """Raise where counts differ or rows were rejected: aliases do not move before all is right."""
+    problems = []
+    for b in run.settled:
+        if not b.balanced:
+            assert b.left is not None
+            assert b.expected is not None
+            less = f"{b.expected - b.left:,} fewer" if b.left < b.expected else f"{b.left - b.expected:,} more"
+            problems.append(
+                Problem(
+                    f"{b.destination} holds {b.left:,} rows, {less} than the {b.expected:,} that it should",
+                    None,
+                    "run the same command again: keys are compared and what is missing is sent"
+                    if b.left < b.expected
+                    else "does another program write there? vsync sends each key once and removes none",
+                )
+            )
+    if problems:
+        raise MismatchError(problems)

@@ -1,0 +1,222 @@
+"""What runs in several threads: ``prepare`` a chunk (read, map, check, probe, encode) and ``send`` it, once prepared.
+
+Tasks are small picklable values; a worker opens and keeps its own sources and writers. It writes no journal: the driver
+commits between the two.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from vsync.connectors.registry import open_source
+from vsync.errors import BadRowsError, SourceChangedError
+from vsync.planning.steps import CopyChunk, Destination, Unit
+from vsync.rows import BadRow, Constant, FromColumn, Mapped, RowNumber, bad_rows_error, columns_of, digest, take_rows
+
+if TYPE_CHECKING:
+    from vsync.applying.retry import Limiter, Retry
+    from vsync.connectors.base import Acked, Source, Target, Writer
+    from vsync.schema import Collection
+
+OPEN_SOURCES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One chunk to be copied. ``there`` is what its first attempt was told, where there was one."""
+
+    unit: Unit
+    chunk: CopyChunk
+    to: Destination
+    collection: Collection
+    there: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A chunk that is ready to be sent. The rows of ``requests`` are those that are neither there, bad nor dropped."""
+
+    task: Task
+    requests: list[Any]
+    rows: int
+    there: int
+    there_mask: bytes | None
+    rejects: tuple[BadRow, ...]
+    digest: str
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the server acknowledged of a chunk."""
+
+    prepared: Prepared
+    written: int
+    key_ranges: tuple[tuple[int, int], ...]
+
+
+def mapping_of(unit: Unit, collection: Collection) -> tuple[Mapped, ...]:
+    """Rebuild the mapping of a unit from the plan's plain form."""
+    return tuple(Mapped(f, origin_of(unit.origins[f.name])) for f in collection.fields if f.name in unit.origins)
+
+
+def origin_of(said: str | dict[str, Any]) -> FromColumn | RowNumber | Constant:
+    """Read an origin from its plain form: a column's name, ``$row`` or ``{"const": value}``."""
+    if isinstance(said, dict):
+        return Constant(said["const"])
+    return RowNumber() if said == "$row" else FromColumn(said)
+
+
+class Sources:
+    """The sources that are open, shared by all threads, so that a reader with a cursor keeps its place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, Source] = OrderedDict()
+        self._users: dict[str, int] = {}
+
+    @contextmanager
+    def use(self, unit: Unit) -> Iterator[Source]:
+        """Open a unit's source, or find it open; raises SourceChangedError if it is not what was planned."""
+        key = f"{unit.kind}:{unit.path}"
+        with self._lock:
+            source = self._open.get(key)
+            if source is None:
+                source = self._open[key] = open_source(unit.kind, self._folder / unit.path, unit.options)
+                check_unchanged(unit, source)
+            self._open.move_to_end(key)
+            self._users[key] = self._users.get(key, 0) + 1
+        try:
+            yield source
+        finally:
+            with self._lock:
+                self._users[key] -= 1
+                self._close_idle()
+
+    def _close_idle(self) -> None:
+        for key in list(self._open)[: max(0, len(self._open) - OPEN_SOURCES)]:
+            if not self._users.get(key):
+                self._open.pop(key).close()
+
+    def close(self) -> None:
+        """Close them all."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+
+def check_unchanged(unit: Unit, source: Source) -> None:
+    """Compare a source with what the plan saw; raises SourceChangedError with both fingerprints."""
+    now = source.describe().fingerprint
+    planned = unit.content.partition("@")[0]
+    if now.content != planned or now.modified != unit.modified:
+        raise SourceChangedError(
+            f"{unit.path} changed since the plan: it was {planned} of {unit.modified}, it is {now.content} of "
+            f"{now.modified}",
+            where=unit.path,
+            hint="make a new plan: vsync plan",
+        )
+
+
+@dataclass(slots=True)
+class Worker:
+    """Prepares and sends chunks for one target."""
+
+    target: Target
+    sources: Sources
+    retry: Retry
+    limiter: Limiter
+    _writers: dict[str, Writer] = field(default_factory=dict)
+
+    def writer(self, to: Destination, collection: Collection) -> Writer:
+        """Open the way into a destination once."""
+        if to.address not in self._writers:
+            self._writers[to.address] = self.target.writer(collection, to.partition)
+        return self._writers[to.address]
+
+    def prepare(self, task: Task) -> Prepared:
+        """Read a chunk and make it ready; raises BadRowsError where rows do not fit and none may be skipped."""
+        chunk, unit = task.chunk, task.unit
+        mapping = mapping_of(unit, task.collection)
+        with self.sources.use(unit) as source:
+            batch = source.read((chunk.lo, chunk.hi), columns_of(mapping))
+        taken = take_rows(batch, chunk.lo, mapping, self.target.rules)
+        if taken.bad and task.to.on_bad_row == "error":
+            raise bad_rows_error(taken.bad, where=f"{unit.path} rows {chunk.lo}-{chunk.hi - 1}")
+        checksum = digest(taken.rows)
+        rows, numbers = _without(taken.rows, taken.numbers, chunk.dropped)
+        writer = self.writer(task.to, task.collection)
+        mask, there = self._there(task, rows, writer)
+        if mask is not None and there.any():
+            _refuse_there(task, numbers, there)
+            if task.to.write == "append":
+                rows = rows.filter(pa.array(~there))
+        return Prepared(
+            task=task,
+            requests=writer.encode(rows) if rows.num_rows else [],
+            rows=rows.num_rows,
+            there=int(there.sum()),
+            there_mask=mask,
+            rejects=taken.bad,
+            digest=checksum,
+            nbytes=rows.nbytes,
+        )
+
+    def _there(self, task: Task, rows: pa.RecordBatch, writer: Writer) -> tuple[bytes | None, Any]:
+        """Tell which rows were there before the first attempt: asked once, then taken from the journal."""
+        if task.there is not None:
+            bits = np.frombuffer(zlib.decompress(task.there), np.uint8)
+            return task.there, np.unpackbits(bits, count=rows.num_rows).astype(bool)
+        if not task.to.probe or task.collection.primary.auto_id or not rows.num_rows:
+            return None, np.zeros(rows.num_rows, bool)
+        keys = rows.column(task.collection.primary.name)
+        there = self.retry.call(writer.probe, keys).to_numpy(zero_copy_only=False)
+        return zlib.compress(np.packbits(there).tobytes(), 1), there
+
+    def send(self, prepared: Prepared) -> Sent:
+        """Send a chunk's requests, each until it is acknowledged; what was in doubt is sent again as it was."""
+        task = prepared.task
+        writer = self.writer(task.to, task.collection)
+        written, ranges = 0, []
+        for request in prepared.requests:
+            self.limiter.wait(prepared.nbytes // len(prepared.requests))
+            acked = self._acknowledged(writer, request, auto_id=task.collection.primary.auto_id)
+            written += acked.rows
+            ranges += acked.key_ranges
+        return Sent(prepared, written, tuple(ranges))
+
+    def _acknowledged(self, writer: Writer, request: Any, *, auto_id: bool) -> Acked:
+        """Send until acknowledged; an insert with keys of the server's making is never repeated while in doubt."""
+        return self.retry.call(writer.send, request, repeat_in_doubt=not auto_id)
+
+
+def _without(
+    rows: pa.RecordBatch, numbers: Any, dropped: Sequence[int]
+) -> tuple[pa.RecordBatch, Any]:
+    """Leave out the rows that lost a collision of keys."""
+    if not dropped:
+        return rows, numbers
+    keep = ~np.isin(numbers, np.asarray(dropped, np.int64))
+    return rows.filter(pa.array(keep)), numbers[keep]
+
+
+def _refuse_there(task: Task, numbers: Any, there: Any) -> None:
+    if not task.to.strict:
+        return
+    first = int(numbers[there][0])
+    raise BadRowsError(
+        f"{int(there.sum())} keys of {task.unit.path} are in {task.to.address} already; the first is of row {first}",
+        where=f"{task.unit.path} row {first}",
+        hint="the spec says strict: true; without it they are left as they are",
+    )

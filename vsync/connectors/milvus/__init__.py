@@ -1,0 +1,23 @@
+"""Milvus, standalone or embedded, as a target; pymilvus, grpc and milvus-lite are imported nowhere else.
+
+``wire`` touches what is private to them, ``failures`` translates their errors, ``client`` is one database
+reached, ``capabilities`` and ``conflicts`` say what each server holds, ``describe`` and ``ddl`` are its
+collections, ``clear`` empties them, ``codec`` and ``decode`` are rows between Arrow and the wire, ``keys``
+questions about primary keys, ``write`` and ``target`` what the rest of vsync sees.
+"""
+
+from __future__ import annotations
+
+from vsync.connectors.milvus.client import Client
+from vsync.connectors.milvus.target import MilvusTarget
+
+
+def open_target(uri: str, token: str | None, database: str | None, *, create: bool = False) -> MilvusTarget:
+    """Open a Milvus database: ``http(s)://host:port``, or the absolute path of a Lite folder, ``.db``.
+
+    A Lite folder that is not there is made with ``create``, or when something is created in it; until then
+    it reads as an empty database. Raises :class:`vsync.errors.TransientError` where the server is away,
+    :class:`vsync.errors.TargetError` where it does not let us in, :class:`vsync.errors.LockedError` where
+    another process has the folder open.
+    """
+    return MilvusTarget(Client(uri, token, database, create=create))

@@ -1,0 +1,100 @@
+"""Emptying a partition and keeping it: what works differs by server, and by what is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vsync.connectors.milvus import ddl, keys
+from vsync.connectors.milvus.capabilities import LITE
+from vsync.connectors.milvus.decode import decode
+from vsync.connectors.milvus.describe import DEFAULT_PARTITION
+from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
+from vsync.errors import TargetError
+
+if TYPE_CHECKING:
+    from vsync.connectors.milvus.client import Client
+    from vsync.schema import Collection, Field
+
+DELETE_SECONDS = 600.0
+PAGE = 8_000
+
+
+def clear(client: Client, live: Collection, partition: str | None) -> None:
+    """Remove all rows of a partition (None: ``_default``; of all, where a partition key deals rows out).
+
+    A named partition is dropped and made again. ``_default`` cannot be dropped, so its rows are deleted: on
+    Milvus by expression, for which a collection that is not loaded is loaded and released again; on Lite by
+    truncating where no other partition holds rows, else key by key.
+    """
+    by_key = any(field.partition_key for field in live.fields)
+    if partition is not None and partition != DEFAULT_PARTITION and not by_key:
+        ddl.drop_partition(client, live.name, partition)
+        ddl.create_partition(client, live.name, partition)
+    elif client.server.kind == LITE:
+        _clear_lite(client, live)
+    else:
+        _delete_all(client, live, None if by_key else DEFAULT_PARTITION)
+
+
+def _delete_all(client: Client, live: Collection, partition: str | None) -> None:
+    was_loaded = ddl.load_state(client, live.name) == common_pb2.LoadStateLoaded
+    if not was_loaded:
+        if not ddl.indexes(client, live.name):
+            raise TargetError(
+                f"{live.name} is neither indexed nor loaded: its rows cannot be removed",
+                where=client.place,
+                hint="create an index of its vector field, or drop the collection and have it made again",
+            )
+        ddl.load(client, live.name, lambda _percent: None)
+    request = milvus_pb2.DeleteRequest(
+        collection_name=live.name, partition_name=partition or "", expr=keys.everything(live.primary)
+    )
+    doing = f"emptying {live.name}"
+    client.call("Delete", request, timeout=DELETE_SECONDS, doing=doing)
+    left = ddl.count(client, live.name, live.primary, partition)
+    if not was_loaded:
+        ddl.release(client, live.name)
+    if left:
+        raise TargetError(f"{doing}: {left} rows are still there", where=client.place, hint="apply again")
+
+
+def delete_where(client: Client, collection: str, expression: str) -> None:
+    """Delete the rows of a loaded collection that an expression is true of; raises where some stay."""
+    request = milvus_pb2.DeleteRequest(collection_name=collection, expr=expression)
+    client.call("Delete", request, timeout=DELETE_SECONDS, doing=f"deleting from {collection}")
+    left = ddl.count_where(client, collection, expression)
+    if left:
+        raise TargetError(
+            f"deleting from {collection}: {left} rows are still there", where=client.place, hint="apply again"
+        )
+
+
+def _clear_lite(client: Client, live: Collection) -> None:
+    named = [name for name in ddl.partitions(client, live.name) if name in (live.partitions or ())]
+    if not any(ddl.count(client, live.name, live.primary, name) for name in named):
+        request = milvus_pb2.TruncateCollectionRequest(collection_name=live.name)
+        client.call("TruncateCollection", request, timeout=DELETE_SECONDS, doing=f"emptying {live.name}")
+        return
+    # A deletion there forgets the partition: a key that another partition holds as well must stay.
+    ddl.load(client, live.name, lambda _percent: None)
+    while rows := _keys(client, live.name, live.primary, [DEFAULT_PARTITION], keys.everything(live.primary)):
+        elsewhere = _keys(client, live.name, live.primary, named, keys.among(live.primary, rows))
+        if elsewhere:
+            raise TargetError(
+                f"{len(elsewhere)} keys of {live.name} are in {DEFAULT_PARTITION} and in another partition, "
+                f"such as {elsewhere[0]!r}: Milvus Lite would remove both",
+                where=client.place,
+                hint="overwrite the whole collection",
+            )
+        request = milvus_pb2.DeleteRequest(collection_name=live.name, expr=keys.among(live.primary, rows))
+        client.call("Delete", request, timeout=DELETE_SECONDS, doing=f"emptying {live.name}")
+    ddl.flush(client, live.name)  # what is only in memory of a deletion, an insert of the key takes back
+
+
+def _keys(
+    client: Client, collection: str, key: Field, partitions: list[str], expression: str
+) -> list[int | str]:
+    question = keys.query(collection, expression, [key.name], partitions=partitions, limit=PAGE)
+    answer = client.call("Query", question, timeout=DELETE_SECONDS)
+    found: list[int | str] = decode([key], answer.fields_data).column(0).to_pylist()
+    return found

@@ -1,0 +1,296 @@
+"""Collections, partitions, indexes and aliases: made, changed and removed, looking before acting."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from vsync.connectors.milvus import describe, keys
+from vsync.connectors.milvus.capabilities import LITE
+from vsync.connectors.milvus.client import pairs
+from vsync.connectors.milvus.failures import (
+    COLLECTION_NOT_FOUND,
+    INDEX_NOT_FOUND,
+    NOT_LOADED,
+    RefusedError,
+)
+from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
+from vsync.errors import TargetError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vsync.connectors.milvus.client import Client
+    from vsync.schema import Collection, Field, Index
+
+POLL_SECONDS = 0.2
+STALLED_SECONDS = 1_800.0
+"""How long building or loading may stand still before it is given up; the server goes on by itself."""
+
+QUERY_SECONDS = 300.0
+"""A count on Lite reads every row."""
+
+EMBEDDED_SECONDS = 6 * 3_600.0
+"""Lite builds indexes inside the call that asks for it."""
+
+
+def look(client: Client, name: str) -> Any | None:
+    """Describe a collection; None where there is none of that name, also where the name is an alias."""
+    try:
+        request = milvus_pb2.DescribeCollectionRequest(collection_name=name)
+        answer = client.call("DescribeCollection", request, doing=f"describing {name}")
+    except RefusedError as error:
+        if error.code == COLLECTION_NOT_FOUND:
+            return None
+        raise
+    return answer if answer.schema.name == name else None
+
+
+def create_collection(client: Client, desired: Collection) -> None:
+    """Create it and compare what the server made of it; raises :class:`TargetError` that names each loss."""
+    holds = client.server.holds
+    if (live := look(client, desired.name)) is None:
+        level = (desired.consistency or "bounded").capitalize()
+        properties = dict(desired.properties or ())
+        if not holds.tells_ids:
+            properties[describe.LITE_ID] = uuid.uuid4().hex
+        request = milvus_pb2.CreateCollectionRequest(
+            collection_name=desired.name,
+            schema=describe.schema_message(desired, holds).SerializeToString(),
+            shards_num=desired.shards or 1,
+            consistency_level=common_pb2.ConsistencyLevel.Value(level),
+            properties=pairs(properties),
+            num_partitions=desired.num_partitions or 0,
+        )
+        client.call("CreateCollection", request, doing=f"creating {desired.name}")
+        live = look(client, desired.name)
+    if live is None:
+        raise TargetError(f"{desired.name} is not there after it was created", where=client.place)
+    lost = describe.losses(desired, describe.read_collection(live, holds, (), ()), holds)
+    if lost:
+        raise TargetError(
+            f"{client.server} did not keep all of {desired.name}: {'; '.join(lost)}",
+            where=client.place,
+            hint="leave that out of the spec, or write to a server that holds it; drop the collection first",
+        )
+
+
+def drop_collection(client: Client, name: str) -> None:
+    """Drop a collection, never the one that an alias of this name means; its aliases go first."""
+    if look(client, name) is None:
+        return
+    for alias, collection in aliases(client).items():
+        if collection == name:
+            client.call("DropAlias", milvus_pb2.DropAliasRequest(alias=alias), doing=f"dropping {alias}")
+    release(client, name)
+    request = milvus_pb2.DropCollectionRequest(collection_name=name)
+    client.call("DropCollection", request, doing=f"dropping {name}")
+
+
+def aliases(client: Client) -> dict[str, str]:
+    """Map every alias to its collection."""
+    request = milvus_pb2.ListAliasesRequest()
+    names = client.call("ListAliases", request, doing="listing aliases").aliases
+    found = {}
+    for alias in names:
+        one = milvus_pb2.DescribeAliasRequest(alias=alias)
+        found[alias] = client.call("DescribeAlias", one, doing=f"describing {alias}").collection
+    return found
+
+
+def set_alias(client: Client, alias: str, collection: str) -> None:
+    """Create an alias, or move it."""
+    there = aliases(client).get(alias)
+    if there == collection:
+        return
+    method, make = ("AlterAlias", milvus_pb2.AlterAliasRequest)
+    if there is None:
+        method, make = ("CreateAlias", milvus_pb2.CreateAliasRequest)
+    client.call(method, make(alias=alias, collection_name=collection), doing=f"setting the alias {alias}")
+
+
+def set_properties(client: Client, name: str, properties: Mapping[str, str]) -> None:
+    """Set properties, leaving the others."""
+    request = milvus_pb2.AlterCollectionRequest(collection_name=name, properties=pairs(properties))
+    client.call("AlterCollection", request, doing=f"setting properties of {name}")
+
+
+def partitions(client: Client, collection: str) -> list[str]:
+    """List the partitions, with Milvus's own ones."""
+    request = milvus_pb2.ShowPartitionsRequest(collection_name=collection)
+    return list(client.call("ShowPartitions", request).partition_names)
+
+
+def create_partition(client: Client, collection: str, partition: str) -> None:
+    """Create a partition where it is not there."""
+    if partition not in partitions(client, collection):
+        request = milvus_pb2.CreatePartitionRequest(collection_name=collection, partition_name=partition)
+        client.call("CreatePartition", request, doing=f"creating partition {partition} of {collection}")
+
+
+def drop_partition(client: Client, collection: str, partition: str) -> None:
+    """Drop a partition with its rows, released first where the server wants it."""
+    if partition not in partitions(client, collection):
+        return
+    if client.server.kind != LITE and load_state(client, collection) != common_pb2.LoadStateNotLoad:
+        release_request = milvus_pb2.ReleasePartitionsRequest(
+            collection_name=collection, partition_names=[partition]
+        )
+        client.call("ReleasePartitions", release_request, doing=f"releasing {partition} of {collection}")
+    request = milvus_pb2.DropPartitionRequest(collection_name=collection, partition_name=partition)
+    client.call("DropPartition", request, doing=f"dropping partition {partition} of {collection}")
+
+
+def indexes(client: Client, collection: str) -> list[Any]:
+    """List the indexes, as the server describes them."""
+    try:
+        request = milvus_pb2.DescribeIndexRequest(collection_name=collection)
+        return list(client.call("DescribeIndex", request).index_descriptions)
+    except RefusedError as error:
+        if error.code == INDEX_NOT_FOUND:
+            return []
+        raise
+
+
+def create_index(client: Client, collection: str, field: Field, index: Index) -> None:
+    """Create an index where the field has none, and wait until it is built."""
+    doing = f"building the index of {collection}.{field.name}"
+    if _index_of(client, collection, field.name) is None:
+        request = describe.index_request(collection, field, index, client.server.holds)
+        client.call("CreateIndex", request, timeout=_long(client), doing=doing)
+    states = common_pb2.IndexState
+    watch = _Watch(client, doing)
+    while True:
+        built = _index_of(client, collection, field.name)
+        if built is None:
+            raise TargetError(f"{doing}: the index is gone", where=client.place)
+        if built.state == states.Failed:
+            raise TargetError(f"{doing}: {built.index_state_fail_reason}", where=client.place)
+        if built.state == states.Finished and built.pending_index_rows == 0:
+            return
+        watch.saw((built.state, built.indexed_rows, built.pending_index_rows))
+
+
+def _index_of(client: Client, collection: str, field: str) -> Any | None:
+    return next((i for i in indexes(client, collection) if i.field_name == field), None)
+
+
+def drop_index(client: Client, collection: str, field: str) -> None:
+    """Drop the index of a field; the collection is released first, since servers refuse otherwise."""
+    index = _index_of(client, collection, field)
+    if index is None:
+        return
+    release(client, collection)
+    request = milvus_pb2.DropIndexRequest(
+        collection_name=collection, field_name=field, index_name=index.index_name
+    )
+    client.call("DropIndex", request, doing=f"dropping the index of {collection}.{field}")
+
+
+def load_state(client: Client, collection: str) -> int:
+    """Ask whether a collection is loaded: a value of Milvus's LoadState."""
+    request = milvus_pb2.GetLoadStateRequest(collection_name=collection)
+    return int(client.call("GetLoadState", request).state)
+
+
+def load(client: Client, collection: str, progress: Callable[[int], None]) -> None:
+    """Load a collection and wait; ``progress`` is told percents."""
+    doing = f"loading {collection}"
+    if load_state(client, collection) != common_pb2.LoadStateLoaded:
+        request = milvus_pb2.LoadCollectionRequest(collection_name=collection, replica_number=1)
+        client.call("LoadCollection", request, timeout=_long(client), doing=doing)
+    watch = _Watch(client, doing)
+    while True:
+        request = milvus_pb2.GetLoadingProgressRequest(collection_name=collection)
+        percent = int(client.call("GetLoadingProgress", request, doing=doing).progress)
+        progress(percent)
+        if percent >= 100 and load_state(client, collection) == common_pb2.LoadStateLoaded:  # noqa: PLR2004
+            return
+        watch.saw(percent)
+
+
+def release(client: Client, collection: str) -> None:
+    """Release a collection where it is loaded."""
+    if load_state(client, collection) != common_pb2.LoadStateNotLoad:
+        request = milvus_pb2.ReleaseCollectionRequest(collection_name=collection)
+        client.call("ReleaseCollection", request, doing=f"releasing {collection}")
+
+
+def flush(client: Client, collection: str) -> None:
+    """Have the server write what it holds in memory, and wait for it."""
+    doing = f"flushing {collection}"
+    request = milvus_pb2.FlushRequest(collection_names=[collection])
+    answer = client.call("Flush", request, timeout=_long(client), doing=doing)
+    state = milvus_pb2.GetFlushStateRequest(
+        segmentIDs=answer.coll_segIDs[collection].data,
+        flush_ts=answer.coll_flush_ts[collection],
+        collection_name=collection,
+    )
+    watch = _Watch(client, doing)
+    while not client.call("GetFlushState", state, doing=doing).flushed:
+        watch.saw(None)
+
+
+def count(client: Client, collection: str, key: Field, partition: str | None) -> int | None:
+    """Count rows, strongly; None where the server cannot, since the collection is not loaded."""
+    if client.server.kind == LITE and partition is not None:
+        # Its count(*) of a partition reads every row; its statistics are exact.
+        request = milvus_pb2.GetPartitionStatisticsRequest(
+            collection_name=collection, partition_name=partition
+        )
+        answer = client.call("GetPartitionStatistics", request, doing=f"counting {collection}")
+        return next(int(stat.value) for stat in answer.stats if stat.key == "row_count")
+    if (
+        not client.server.holds.counts_unloaded
+        and load_state(client, collection) != common_pb2.LoadStateLoaded
+    ):
+        return None
+    expression = keys.everything(key) if partition is not None else ""
+    question = keys.query(collection, expression, ["count(*)"], partitions=[partition] if partition else [])
+    return keys.counted(ask(client, question, doing=f"counting {collection}"))
+
+
+def ask(client: Client, question: Any, *, doing: str) -> Any:
+    """Send a query; a server that says both that the collection is loaded and that it is not is starting."""
+    try:
+        return client.call("Query", question, timeout=QUERY_SECONDS, doing=doing)
+    except RefusedError as error:
+        loaded = common_pb2.LoadStateLoaded
+        if error.code != NOT_LOADED or load_state(client, question.collection_name) != loaded:
+            raise
+        raise TransientError(
+            f"{doing}: the collection is not ready yet",
+            where=client.place,
+            hint="the server has just started",
+        ) from error
+
+
+def count_where(client: Client, collection: str, expression: str) -> int:
+    """Count the rows of a loaded collection that an expression is true of, strongly."""
+    question = keys.query(collection, expression, ["count(*)"])
+    return keys.counted(ask(client, question, doing=f"counting {collection}"))
+
+
+class _Watch:
+    """Waits between two looks at something slow; gives up when nothing has changed for long."""
+
+    def __init__(self, client: Client, doing: str) -> None:
+        self._client, self._doing = client, doing
+        self._seen: Any = self
+        self._since = time.monotonic()
+
+    def saw(self, state: Any) -> None:
+        if state != self._seen:
+            self._seen, self._since = state, time.monotonic()
+        if time.monotonic() - self._since > STALLED_SECONDS:
+            raise TransientError(
+                f"{self._doing}: nothing has changed for {STALLED_SECONDS / 60:.0f} minutes",
+                where=self._client.place,
+                hint="the server goes on by itself: look at its log, and run apply again",
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _long(client: Client) -> float:
+    return EMBEDDED_SECONDS if client.server.kind == LITE else 60.0

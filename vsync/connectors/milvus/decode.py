@@ -1,0 +1,101 @@
+"""Milvus's answers as Arrow: the way back of ``codec``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from vsync.connectors.milvus.codec import SCALAR_SLOTS, VECTOR_SLOTS
+from vsync.errors import TargetError
+from vsync.rows import arrow_type
+from vsync.schema import DataType, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_PACKED = {DataType.FLOAT: "<f4", DataType.DOUBLE: "<f8", DataType.BOOL: "?"}
+_INTEGERS = {DataType.INT8: "i1", DataType.INT16: "i2", DataType.INT32: "i4", DataType.INT64: "i8"}
+
+
+def decode(fields: Sequence[Field], answer: Iterable[Any], rows: int | None = None) -> pa.RecordBatch:
+    """Turn the FieldData messages of an answer into a batch with these fields, in this order.
+
+    ``rows`` is how many there are; without it, the primary key (which is never null) among the fields tells.
+    """
+    messages = {message.field_name: message for message in answer}
+    if rows is None:
+        key = next(f for f in fields if f.primary)
+        rows = len(_values(key, messages[key.name])) if key.name in messages else 0
+    columns = [_decoded(field, messages.get(field.name), rows) for field in fields]
+    return pa.RecordBatch.from_arrays(columns, names=[f.name for f in fields])
+
+
+def _decoded(field: Field, message: Any, rows: int) -> pa.Array:
+    if message is None:
+        if rows:
+            raise TargetError(f"the server's answer lacks the field {field.name}")
+        return pa.array([], arrow_type(field))
+    values = _values(field, message)
+    valid = np.fromiter(message.valid_data, "?", len(message.valid_data))
+    if len(valid) == 0 or (valid.all() and len(valid) == rows):
+        if len(values) != rows:
+            raise TargetError(f"the server's answer has {len(values)} values of {field.name} for {rows} rows")
+        return values
+    # Some servers leave nulls out, others pad them: the length tells which.
+    if len(values) == rows:
+        places = np.arange(rows)
+    elif len(values) == int(valid.sum()):
+        places = np.maximum(np.cumsum(valid) - 1, 0)
+    else:
+        raise TargetError(f"the server's answer has {len(values)} values of {field.name} for {rows} rows")
+    return values.take(pa.array(places, pa.int64(), mask=~valid))
+
+
+def _values(field: Field, message: Any) -> pa.Array:
+    if field.type.is_vector:
+        return _vectors(field, message.vectors)
+    if field.type is DataType.ARRAY:
+        return _arrays(field, message.scalars.array_data)
+    return _leaf(field.type, getattr(message.scalars, SCALAR_SLOTS[field.type]))
+
+
+def _leaf(kind: DataType, leaf: Any) -> pa.Array:
+    if kind in _PACKED:
+        return pa.array(np.frombuffer(_packed(leaf), _PACKED[kind]))
+    if kind in _INTEGERS:
+        return pa.array(np.fromiter(leaf.data, _INTEGERS[kind], len(leaf.data)))
+    return pa.array(leaf.data, pa.string() if kind is DataType.VARCHAR else pa.binary())
+
+
+def _packed(leaf: Any) -> memoryview:
+    """Take the run out of a message with one packed field: behind its tag and its length."""
+    raw = memoryview(leaf.SerializeToString())
+    start = 1
+    while start < len(raw) and raw[start] & 128:
+        start += 1
+    return raw[start + 1 :]
+
+
+def _arrays(field: Field, message: Any) -> pa.Array:
+    assert field.element is not None
+    slot = SCALAR_SLOTS[field.element]
+    cells = [getattr(cell, slot).data for cell in message.data]
+    offsets = np.zeros(len(cells) + 1, "i4")
+    np.cumsum([len(cell) for cell in cells], out=offsets[1:])
+    flat = [value for cell in cells for value in cell]
+    kind = arrow_type(field)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind.value_type), type=kind)
+
+
+def _vectors(field: Field, message: Any) -> pa.Array:
+    kind, leaf = arrow_type(field), getattr(message, VECTOR_SLOTS[field.type])
+    if field.type is DataType.SPARSE_FLOAT_VECTOR:
+        return pa.array(leaf.contents, kind)
+    raw = _packed(leaf) if field.type is DataType.FLOAT_VECTOR else memoryview(leaf)
+    if pa.types.is_fixed_size_binary(kind):
+        buffers = [None, pa.py_buffer(raw)]
+        return pa.FixedSizeBinaryArray.from_buffers(kind, len(raw) // kind.byte_width, buffers)
+    values = pa.array(np.frombuffer(raw, kind.value_type.to_pandas_dtype()))
+    return pa.FixedSizeListArray.from_arrays(values, type=kind)

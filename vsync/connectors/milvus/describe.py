@@ -1,0 +1,236 @@
+"""Between vsync's collections and Milvus's messages: what to create, and what a server says it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsync.connectors.milvus.client import pairs
+from vsync.connectors.milvus.codec import NUMBERS
+from vsync.connectors.milvus.wire import common_pb2, milvus_pb2, schema_pb2
+from vsync.errors import TargetError
+from vsync.schema import Collection, DataType, Field, Index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vsync.connectors.milvus.capabilities import Capabilities
+
+DEFAULT_PARTITION = "_default"
+LITE_ID = "vsync.id"
+"""A property that vsync gives collections where the server has no ids: it tells a collection made again."""
+
+_TYPES = {number: kind for kind, number in NUMBERS.items()}
+_DEFAULTS = {
+    DataType.BOOL: "bool_data",
+    DataType.INT8: "int_data",
+    DataType.INT16: "int_data",
+    DataType.INT32: "int_data",
+    DataType.INT64: "long_data",
+    DataType.FLOAT: "float_data",
+    DataType.DOUBLE: "double_data",
+    DataType.VARCHAR: "string_data",
+}
+AUTOINDEX = "AUTOINDEX"
+_INDEXES = {DataType.BINARY_VECTOR: "BIN_FLAT", DataType.SPARSE_FLOAT_VECTOR: "SPARSE_INVERTED_INDEX"}
+_METRICS = {DataType.BINARY_VECTOR: "HAMMING", DataType.SPARSE_FLOAT_VECTOR: "IP"}
+# What servers add to the parameters of an index, beside those that were given.
+_NO_INDEX_PARAMS = {
+    "index_type",
+    "metric_type",
+    "params",
+    "search_params",
+    "dim",
+    "mmap.enabled",
+    "index_name",
+}
+
+
+def schema_message(desired: Collection, holds: Capabilities) -> Any:
+    """Make the schema that a collection is created with."""
+    description = (desired.description or "") if holds.tells_description else ""
+    message = schema_pb2.CollectionSchema(
+        name=desired.name,
+        description=description,
+        enable_dynamic_field=bool(desired.dynamic),
+        autoID=desired.primary.auto_id,
+    )
+    message.fields.extend(_field_message(field, holds) for field in desired.fields)
+    return message
+
+
+def _field_message(field: Field, holds: Capabilities) -> Any:
+    sizes = {"dim": field.dim, "max_length": field.max_length, "max_capacity": field.max_capacity}
+    message = schema_pb2.FieldSchema(
+        name=field.name,
+        description=(field.description or "") if holds.tells_description else "",
+        data_type=NUMBERS[field.type],
+        element_type=NUMBERS[field.element] if field.element else 0,
+        is_primary_key=field.primary,
+        autoID=field.auto_id,
+        nullable=field.nullable,
+        is_partition_key=field.partition_key,
+        is_clustering_key=field.clustering_key,
+        type_params=pairs({key: str(size) for key, size in sizes.items() if size is not None}),
+    )
+    if field.default is not None:
+        # A default of another kind than the field's kills Milvus 2.3: only these are written.
+        setattr(message.default_value, _DEFAULTS[field.type], field.default)
+    return message
+
+
+def read_collection(
+    answer: Any, holds: Capabilities, partitions: Iterable[str], indexes: Iterable[Any]
+) -> Collection:
+    """Read what a server says of a collection; None in an attribute means that this server does not tell."""
+    fields = tuple(_read_field(f, holds) for f in answer.schema.fields if not f.is_dynamic)
+    by_key = any(f.partition_key for f in fields)
+    level = common_pb2.ConsistencyLevel.Name(answer.consistency_level).lower()
+    properties = {p.key: p.value for p in answer.properties if p.key != LITE_ID}
+    layout = holds.tells_layout
+    return Collection(
+        name=answer.collection_name,
+        fields=fields,
+        dynamic=answer.schema.enable_dynamic_field,
+        description=answer.schema.description if holds.tells_description else None,
+        shards=answer.shards_num if layout else None,
+        consistency=level if layout else None,
+        num_partitions=answer.num_partitions if layout and by_key else None,
+        properties=tuple(sorted(properties.items())),
+        partitions=None if by_key else tuple(sorted(set(partitions) - {DEFAULT_PARTITION})),
+        indexes=tuple(sorted(map(read_index, indexes), key=lambda index: index.field)),
+    )
+
+
+def _read_field(message: Any, holds: Capabilities) -> Field:
+    if message.data_type not in _TYPES:
+        raise TargetError(
+            f"the field {message.name} has a type that vsync does not know ({message.data_type})"
+        )
+    kind, sizes = _TYPES[message.data_type], {p.key: p.value for p in message.type_params}
+    slot = message.default_value.WhichOneof("data")
+    default = getattr(message.default_value, slot) if slot else None
+    if kind is DataType.FLOAT and default is not None:
+        default = float(str(np.float32(default)))  # 1.1, as it was written, and not 1.10000002384
+    return Field(
+        name=message.name,
+        type=kind,
+        primary=message.is_primary_key,
+        auto_id=message.autoID,
+        dim=_number(sizes.get("dim")),
+        max_length=_number(sizes.get("max_length")),
+        element=_TYPES.get(message.element_type) if kind is DataType.ARRAY else None,
+        max_capacity=_number(sizes.get("max_capacity")),
+        nullable=message.nullable,
+        default=default,
+        partition_key=message.is_partition_key,
+        clustering_key=message.is_clustering_key,
+        description=message.description if holds.tells_description else None,
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
+
+
+def read_index(message: Any) -> Index:
+    """Read what a server says of an index: parameters as JSON, as pairs, or both."""
+    given = {p.key: p.value for p in message.params}
+    params = {key: value for key, value in given.items() if key not in _NO_INDEX_PARAMS}
+    params.update({key: _text(value) for key, value in json.loads(given.get("params") or "{}").items()})
+    kind, metric = given.get("index_type") or None, given.get("metric_type") or None
+    if metric in {"NONE", "none"}:
+        metric = None
+    return Index(message.field_name, kind, metric.upper() if metric else None, tuple(sorted(params.items())))
+
+
+def identity(answer: Any, holds: Capabilities) -> str:
+    """Give what differs when a collection is dropped and made again; empty where nothing does."""
+    if holds.tells_ids:
+        return str(answer.collectionID)
+    return next((p.value for p in answer.properties if p.key == LITE_ID), "")
+
+
+def index_request(collection: str, field: Field, index: Index, holds: Capabilities) -> Any:
+    """Make the request for an index; a type and a metric that are not declared are chosen."""
+    given: dict[str, str | None] = {"index_type": index.type}
+    if field.type.is_vector:
+        auto = holds.autoindexed is None or field.type in holds.autoindexed
+        if index.type in {None, AUTOINDEX}:
+            given["index_type"] = AUTOINDEX if auto else _INDEXES[field.type]
+        given["metric_type"] = index.metric or _METRICS.get(field.type, "COSINE")
+    elif index.type is None:
+        given["index_type"] = holds.scalar_index
+    if index.params:
+        given["params"] = json.dumps({key: _value(value) for key, value in index.params})
+    return milvus_pb2.CreateIndexRequest(
+        collection_name=collection,
+        field_name=field.name,
+        index_name=field.name,
+        extra_params=pairs({key: value for key, value in given.items() if value is not None}),
+    )
+
+
+def same_index(desired: Index, live: Index) -> bool:
+    """Tell whether a live index is what is desired, in what both say; AUTOINDEX leaves the type open."""
+    wanted = (desired.type or AUTOINDEX).upper()
+    if wanted != AUTOINDEX and live.type is not None and wanted != live.type.upper():
+        return False
+    if desired.metric is not None and live.metric is not None and desired.metric.upper() != live.metric:
+        return False
+    told = dict(live.params)
+    return all(told.get(key, value) == value for key, value in desired.params)
+
+
+def losses(desired: Collection, live: Collection, holds: Capabilities) -> list[str]:
+    """Name what a server did not keep of what it was told to create."""
+    found = [
+        f"{name} is {got!r}, not {wanted!r}"
+        for name in ("dynamic", "description", "shards", "consistency", "num_partitions")
+        if _differ(wanted := getattr(desired, name), got := getattr(live, name))
+    ]
+    kept = dict(live.properties or ())
+    found += [
+        f"the property {key} is {kept.get(key)!r}, not {value!r}"
+        for key, value in desired.properties or ()
+        if kept.get(key) != value
+    ]
+    for field in desired.fields:
+        got_field = live.field(field.name)
+        if got_field is None:
+            found.append(f"the field {field.name} is not there")
+        else:
+            found += [f"the field {field.name}: {what}" for what in _field_losses(field, got_field, holds)]
+    return found
+
+
+def _field_losses(wanted: Field, live: Field, holds: Capabilities) -> list[str]:
+    untold = set() if wanted.element is None or holds.tells_array_max_length else {"max_length"}
+    return [
+        f"{name} is {got!r}, not {value!r}"
+        for name in (f.name for f in dataclasses.fields(Field))
+        if name not in untold
+        and _differ(value := getattr(wanted, name), got := getattr(live, name), told=name != "description")
+    ]
+
+
+def _differ(wanted: Any, got: Any, *, told: bool = False) -> bool:
+    """Compare what both sides say; ``told``: where the server says nothing, it did not keep it."""
+    if wanted is None or (got is None and not told):
+        return False
+    return bool(wanted != got)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _value(text: str) -> Any:
+    """Read a parameter as the JSON value it stands for: servers refuse numbers in quotes."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

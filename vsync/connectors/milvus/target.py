@@ -1,0 +1,203 @@
+"""Milvus as a target: what :class:`vsync.connectors.base.Target` promises, put together from its parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vsync.connectors.milvus import clear, ddl, describe, keys
+from vsync.connectors.milvus.capabilities import LITE
+from vsync.connectors.milvus.conflicts import conflicts
+from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
+from vsync.connectors.milvus.write import MilvusWriter
+from vsync.errors import TargetError
+from vsync.schema import LiveCollection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from vsync.connectors.milvus.client import Client
+    from vsync.errors import Problem
+    from vsync.rows import Rules
+    from vsync.schema import Collection, Index
+
+
+class MilvusTarget:
+    """See :class:`vsync.connectors.base.Target`. Used by several threads at once."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @property
+    def identity(self) -> str:
+        """See :attr:`Client.identity`."""
+        return self._client.identity
+
+    @property
+    def label(self) -> str:
+        """Give address and server version."""
+        return self._client.label
+
+    @property
+    def writers(self) -> int:
+        """Give how many requests in flight one collection bears."""
+        return self._client.server.holds.writers
+
+    @property
+    def rules(self) -> Rules:
+        """Give what this server refuses in values."""
+        return self._client.server.holds.rules
+
+    @property
+    def upsert_looks_in_partition_only(self) -> bool:
+        """Tell whether a key must be deleted from other partitions before it is upserted into one."""
+        return self._client.server.holds.upsert_looks_in_partition_only
+
+    def observe(self, names: Sequence[str], *, count: bool = True) -> dict[str, LiveCollection]:
+        """Describe those of these collections that are there."""
+        if not self.has_database():
+            return {}
+        found = {name: self._observe(name, count=count) for name in names}
+        return {name: live for name, live in found.items() if live is not None}
+
+    def _observe(self, name: str, *, count: bool) -> LiveCollection | None:
+        answer = ddl.look(self._client, name) if self._client.there else None
+        if answer is None:
+            return None
+        client, holds = self._client, self._client.server.holds
+        schema = describe.read_collection(
+            answer, holds, ddl.partitions(client, name), ddl.indexes(client, name)
+        )
+        key, own = schema.primary, schema.partitions
+        places = [] if own is None else [describe.DEFAULT_PARTITION, *own]
+        # The embedded server releases everything at each start: being loaded is no state of its own.
+        loaded = None if client.folder else ddl.load_state(client, name) == common_pb2.LoadStateLoaded
+        rows = ddl.count(client, name, key, None) if count else None
+        by_partition = {place: ddl.count(client, name, key, place) for place in places} if count else {}
+        return LiveCollection(schema, describe.identity(answer, holds) or client.born, loaded, rows, by_partition)
+
+    def collections(self) -> list[str]:
+        """List the names of all collections."""
+        if not self.has_database() or not self._client.there:
+            return []
+        answer = self._client.call(
+            "ShowCollections", milvus_pb2.ShowCollectionsRequest(), doing="listing collections"
+        )
+        return sorted(answer.collection_names)
+
+    def aliases(self) -> dict[str, str]:
+        """Map every alias of the database to its collection."""
+        return ddl.aliases(self._client) if self.has_database() and self._client.there else {}
+
+    def has_database(self) -> bool:
+        """Tell whether the database is there; a Lite folder's default database comes with the folder."""
+        client = self._client
+        if client.database == "default" and (client.folder or not client.server.holds.databases):
+            return True
+        return client.there and client.database in self._databases()
+
+    def _databases(self) -> list[str]:
+        answer = self._client.call(
+            "ListDatabases", milvus_pb2.ListDatabasesRequest(), doing="listing databases"
+        )
+        return list(answer.db_names)
+
+    def conflicts(self, desired: Collection) -> list[Problem]:
+        """Name what this server cannot hold."""
+        return conflicts(desired, self._client.server)
+
+    def same(self, desired: Index, live: Index) -> bool:
+        """Tell whether two descriptions of an index mean the same on this server."""
+        return describe.same_index(desired, live)
+
+    def create_database(self) -> None:
+        """Create the database where it is not there."""
+        if not self.has_database():
+            request = milvus_pb2.CreateDatabaseRequest(db_name=self._client.database)
+            self._client.call("CreateDatabase", request, doing=f"creating database {self._client.database}")
+
+    def create_collection(self, desired: Collection) -> None:
+        """Create it without partitions and indexes; a loss raises."""
+        if desired.name in self.aliases():
+            raise TargetError(f"{desired.name} is the name of an alias", hint="name the collection otherwise")
+        ddl.create_collection(self._client, desired)
+
+    def drop_collection(self, name: str) -> None:
+        """Drop it with its aliases."""
+        ddl.drop_collection(self._client, name)
+
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
+        """Set these properties, leave the others."""
+        ddl.set_properties(self._client, name, properties)
+
+    def create_partition(self, collection: str, partition: str) -> None:
+        """Create it where it is not there."""
+        ddl.create_partition(self._client, collection, partition)
+
+    def clear(self, collection: str, partition: str | None) -> None:
+        """Remove all rows of a partition, keeping it."""
+        clear.clear(self._client, self._schema(collection), partition)
+
+    def create_index(self, collection: str, index: Index) -> None:
+        """Create it where it is not there, and wait until it is built."""
+        field = self._schema(collection).field(index.field)
+        if field is None:
+            raise TargetError(f"{collection} has no field {index.field} to index", where=self._client.place)
+        ddl.create_index(self._client, collection, field, index)
+
+    def drop_index(self, collection: str, field: str) -> None:
+        """Drop the index of a field, releasing the collection first."""
+        ddl.drop_index(self._client, collection, field)
+
+    def load(self, collection: str, progress: Callable[[int], None]) -> None:
+        """Load it and wait."""
+        ddl.load(self._client, collection, progress)
+
+    def release(self, collection: str) -> None:
+        """Release it from memory."""
+        ddl.release(self._client, collection)
+
+    def flush(self, collection: str) -> None:
+        """Have the server persist what it holds."""
+        ddl.flush(self._client, collection)
+
+    def count(self, collection: str, partition: str | None) -> int | None:
+        """Count rows, strongly; None where the server cannot."""
+        return ddl.count(self._client, collection, self._schema(collection).primary, partition)
+
+    def set_alias(self, alias: str, collection: str) -> None:
+        """Create the alias, or move it here."""
+        ddl.set_alias(self._client, alias, collection)
+
+    def count_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> int:
+        """Count the rows whose keys lie in none of these ranges."""
+        schema = self._schema(collection)
+        return sum(
+            ddl.count_where(self._client, collection, gap) for gap in keys.gaps(schema.primary, ranges)
+        )
+
+    def remove_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remove the rows whose keys lie in none of these ranges."""
+        schema = self._schema(collection)
+        for gap in keys.gaps(schema.primary, ranges):
+            if ddl.count_where(self._client, collection, gap):
+                clear.delete_where(self._client, collection, gap)
+
+    def writer(self, collection: Collection, partition: str | None) -> MilvusWriter:
+        """Open the way into a collection that is there."""
+        embedded = self._client.folder is not None and self._client.server.kind == LITE
+
+        def load() -> None:
+            ddl.load(self._client, collection.name, lambda _percent: None)
+
+        return MilvusWriter(self._client, collection, partition, load if embedded else None)
+
+    def close(self) -> None:
+        """Give back the connection and the folder."""
+        self._client.close()
+
+    def _schema(self, collection: str) -> Collection:
+        answer = ddl.look(self._client, collection)
+        if answer is None:
+            raise TargetError(f"there is no collection {collection}", where=self._client.place)
+        names = ddl.partitions(self._client, collection)
+        return describe.read_collection(answer, self._client.server.holds, names, ())

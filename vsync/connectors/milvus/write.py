@@ -1,0 +1,163 @@
+"""The way into one collection and partition: requests encoded, sent once each, and keys that are there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vsync.connectors.base import Acked
+from vsync.connectors.milvus import codec, ddl, keys
+from vsync.connectors.milvus.decode import decode
+from vsync.connectors.milvus.failures import NOT_LOADED, RefusedError
+from vsync.connectors.milvus.wire import milvus_pb2
+from vsync.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from vsync.connectors.milvus.client import Client
+    from vsync.schema import Collection
+
+PROBED_AT_ONCE = 8_000
+"""Half of a query's window: also where every key is there twice, no answer is cut off."""
+
+SEND_SECONDS = 60.0
+SLOWEST_BYTES_PER_SECOND = 500_000
+
+
+class MilvusWriter:
+    """See :class:`vsync.connectors.base.Writer`. Used by several threads at once."""
+
+    def __init__(
+        self, client: Client, collection: Collection, partition: str | None, load: Callable[[], None] | None
+    ) -> None:
+        self._client = client
+        self._collection = collection
+        self._partition = partition
+        self._load = load
+        holds = client.server.holds
+        # Where an insert replaces the row of its key, an upsert would keep the dynamic values of the old one.
+        insert = collection.primary.auto_id or holds.insert_replaces
+        self._method = "Insert" if insert else "Upsert"
+        self._limit = holds.request_bytes
+
+    def encode(self, rows: pa.RecordBatch) -> list[codec.Request]:
+        """Turn rows into requests; keys must differ: what comes twice in a request is stored twice."""
+        key = self._collection.primary
+        if not key.auto_id and key.name in rows.schema.names:
+            column = rows.column(key.name)
+            if pc.count_distinct(column).as_py() != len(column):
+                raise TargetError(f"two rows of one chunk have the same key in {key.name}")
+        return codec.encode(rows, self._collection, self._partition, self._limit)
+
+    def send(self, request: codec.Request) -> Acked:
+        """Send one request once; raises :class:`TransientError` where it may have been carried out or not."""
+        seconds = SEND_SECONDS + len(request.payload) / SLOWEST_BYTES_PER_SECOND
+        answer = self._client.call_bytes(self._method, request.payload, seconds)
+        written = answer.upsert_cnt if self._method == "Upsert" else answer.insert_cnt
+        if answer.err_index or written != request.rows:
+            raise TargetError(
+                f"the server says that it wrote {written} of {request.rows} rows of {self._collection.name}",
+                where=self._client.place,
+                hint="count and check the collection before going on: vsync check",
+            )
+        ranges = _ranges(answer.IDs) if self._collection.primary.auto_id else ()
+        return Acked(request.rows, ranges)
+
+    def probe(self, keys_: pa.Array) -> pa.BooleanArray:
+        """Tell for each key, in order, whether the collection holds it now, in whatever partition."""
+        if not len(keys_):
+            return pa.array([], pa.bool_())
+        at = self._now()
+        found = [self._found(part, at) for part in _cut(keys_)]
+        return pc.is_in(keys_, value_set=pa.concat_arrays(found))
+
+    def delete(self, keys_: pa.Array, *, except_partition: str | None) -> None:
+        """Delete the rows with these keys from every partition but one, before they are written to that one.
+
+        For servers whose upsert looks in one partition only (``upsert_looks_in_partition_only``). Works
+        unloaded on Milvus. Lite forgets partitions when it deletes: keys that others hold go everywhere.
+        """
+        others = [name for name in self._partitions() if name != (except_partition or "_default")]
+        if not others:
+            return
+        key, forgets = self._collection.primary, self._client.server.holds.insert_replaces
+        for part in _cut(keys_):
+            values = self._found(part, None, others).to_pylist() if forgets else part.to_pylist()
+            for partition in ("",) if forgets else others:
+                for expression in keys.deletable(key, values):
+                    self._delete(partition, expression)
+            if forgets and values:
+                # What is only in memory of a deletion, the next insert of the key takes back.
+                ddl.flush(self._client, self._collection.name)
+
+    def _delete(self, partition: str, expression: str) -> None:
+        name = self._collection.name
+        request = milvus_pb2.DeleteRequest(collection_name=name, partition_name=partition, expr=expression)
+        self._client.call("Delete", request)
+
+    def _partitions(self) -> list[str]:
+        request = milvus_pb2.ShowPartitionsRequest(collection_name=self._collection.name)
+        return list(self._client.call("ShowPartitions", request).partition_names)
+
+    def _found(self, part: pa.Array, at: int | None, partitions: Sequence[str] = ()) -> pa.Array:
+        """Give those of these keys that are there; an edge of int64 is counted, since no query returns it."""
+        key, values = self._collection.primary, part.to_pylist()
+        edges = keys.edges(key)
+        there = [
+            value
+            for value in set(values) & set(edges)
+            if keys.counted(self._ask(edges[value], ["count(*)"], at, partitions))
+        ]
+        plain = [value for value in values if value not in edges]
+        if not plain:
+            return pa.array(there, part.type)
+        answer = self._ask(keys.among(key, plain), [key.name], at, partitions, limit=keys.WINDOW)
+        return pa.concat_arrays([decode([key], answer.fields_data).column(0), pa.array(there, part.type)])
+
+    def _ask(
+        self,
+        expression: str,
+        fields: Sequence[str],
+        at: int | None,
+        partitions: Sequence[str],
+        *,
+        limit: int | None = None,
+    ) -> Any:
+        name = self._collection.name
+        request = keys.query(name, expression, fields, partitions=partitions, limit=limit, at=at)
+        doing = f"asking which keys {name} holds"
+        try:
+            return ddl.ask(self._client, request, doing=doing)
+        except RefusedError as error:
+            if error.code != NOT_LOADED or self._load is None:
+                raise
+        self._load()
+        return ddl.ask(self._client, request, doing=doing)
+
+    def _now(self) -> int | None:
+        """Take the server's time: a probe waits for it once, instead of at each of its questions."""
+        if not self._client.server.holds.timestamps:
+            return None
+        return int(self._client.call("AllocTimestamp", milvus_pb2.AllocTimestampRequest()).timestamp)
+
+
+def _cut(keys_: pa.Array) -> Iterator[pa.Array]:
+    for start in range(0, len(keys_), PROBED_AT_ONCE):
+        yield keys_.slice(start, PROBED_AT_ONCE)
+
+
+def _ranges(ids: Any) -> tuple[tuple[int, int], ...]:
+    """Turn the keys that a server handed out into ranges, first and last included."""
+    texts = ids.str_id.data
+    made = [int(text) for text in texts] if texts else ids.int_id.data
+    numbers = np.sort(np.fromiter(made, "i8", len(made)))
+    if not len(numbers):
+        return ()
+    breaks = np.flatnonzero(np.diff(numbers) != 1)
+    firsts = numbers[np.concatenate(([0], breaks + 1))]
+    lasts = numbers[np.concatenate((breaks, [len(numbers) - 1]))]
+    return tuple(zip(firsts.tolist(), lasts.tolist(), strict=True))

@@ -1,0 +1,10 @@
+"""Gathering the facts that a plan is built from: all reading of a plan happens here, and nothing is written.
+
+- ``sources``     opens the files of a spec, describes and cuts them, tells a touched file from a changed one
+- ``collisions``  finds keys that the data of a collection holds twice, in bounded memory
+- ``deep``        what ``plan --deep`` asks: every value checked, every key compared
+"""
+
+from vsync.observing.gather import gather
+
+__all__ = ["gather"]

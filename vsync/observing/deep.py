@@ -1,0 +1,69 @@
+"""``plan --deep``: every value that would be sent is checked, and every key is compared with those that are there."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsync.applying.worker import mapping_of
+from vsync.connectors.registry import open_source
+from vsync.errors import Problem
+from vsync.planning.steps import Change, CopyChunk, Plan
+from vsync.rows import columns_of, take_rows
+
+if TYPE_CHECKING:
+    from vsync.connectors.base import Source, Target
+
+NAMED_BAD_ROWS = 10
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was found of one data item."""
+
+    read: int = 0
+    there: int = 0
+    bad: int = 0
+
+
+def look_deep(plan: Plan, target: Target) -> tuple[tuple[Change, ...], tuple[Problem, ...]]:
+    """Read all that is to be copied; gives the plan's changes with what was found, and rows that do not fit."""
+    seen: dict[str, _Seen] = {}
+    problems: list[Problem] = []
+    for index, unit in enumerate(plan.units):
+        chunks = [c for c in plan.steps if isinstance(c, CopyChunk) and c.unit == index]
+        if not chunks:
+            continue
+        with closing(open_source(unit.kind, Path(plan.folder) / unit.path, unit.options)) as source:
+            for chunk in chunks:
+                _look(plan, chunk, source, target, seen.setdefault(f"{unit.address} {unit.path}", _Seen()), problems)
+    changes = tuple(_told(c, seen) for c in plan.changes)
+    return changes, tuple(problems[:NAMED_BAD_ROWS])
+
+
+def _look(
+    plan: Plan, chunk: CopyChunk, source: Source, target: Target, seen: _Seen, problems: list[Problem]
+) -> None:
+    unit = plan.units[chunk.unit]
+    to = plan.destination(unit.destination)
+    collection = plan.collections[to.collection]
+    mapping = mapping_of(unit, collection)
+    taken = take_rows(source.read((chunk.lo, chunk.hi), columns_of(mapping)), chunk.lo, mapping, target.rules)
+    seen.read += chunk.rows
+    seen.bad += len({b.row for b in taken.bad})
+    if to.on_bad_row == "error":
+        problems += [Problem(str(b), unit.path, "mend the source, or write on_bad_row: skip") for b in taken.bad]
+    if to.probe and taken.rows.num_rows and not collection.primary.auto_id:
+        keys = taken.rows.column(collection.primary.name)
+        seen.there += target.writer(collection, to.partition).probe(keys).true_count
+
+
+def _told(change: Change, seen: dict[str, _Seen]) -> Change:
+    path = change.summary.split(" -> ")[0]
+    found = seen.get(f"{change.address} {path}")
+    if change.action != "copy" or found is None:
+        return change
+    text = f"looked at all: {found.read - found.there - found.bad:,} rows new, {found.there:,} there already, "
+    return replace(change, details=(*change.details, f"{text}{found.bad:,} that do not fit"))

@@ -1,0 +1,64 @@
+"""All the facts of a plan, in the order in which they can be had."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vsync.errors import Problem
+from vsync.observing.sources import Known, make_units, open_items, settle_collisions
+from vsync.planning.facts import Facts, JournalFacts, TargetFacts, UnitFacts
+from vsync.planning.wanted import Wanted, want
+
+if TYPE_CHECKING:
+    from vsync.applying.journal import Journal
+    from vsync.connectors.base import Target
+    from vsync.planning.choice import Choice
+    from vsync.spec import Spec
+
+
+def gather(spec: Spec, target: Target, journal: Journal | None, choice: Choice) -> Facts:
+    """Look at sources, journal and target; what cannot be had is a problem in the facts, so that all are shown."""
+    journal_facts = journal.facts(target.identity) if journal else JournalFacts()
+    known = Known(journal, target.identity, journal_facts)
+    target_facts = _target_facts(spec, target, journal_facts)
+    problems: list[Problem] = []
+    wanted: dict[str, Wanted] = {}
+    units: list[UnitFacts] = []
+    for name in spec.collections:
+        if not choice.takes(f"collection.{name}"):
+            continue
+        missing = len(problems)
+        items = open_items(spec, name, problems)
+        if len(problems) > missing:
+            continue
+        whole = want(spec, name, items, target_facts.live.get(name))
+        wanted[name] = whole
+        if whole.problems:
+            continue
+        made, collisions = settle_collisions(
+            spec, name, whole, make_units(spec, whole, known, target.rules), known
+        )
+        units += made
+        problems += collisions
+    return Facts(target_facts, journal_facts, wanted, tuple(units), tuple(problems))
+
+
+def _target_facts(spec: Spec, target: Target, journal: JournalFacts) -> TargetFacts:
+    has_database = target.has_database()
+    orphans = [a.removeprefix("collection.") for a in journal.collections]
+    names = list(dict.fromkeys([*spec.collections, *orphans]))
+    live = target.observe(names) if has_database else {}
+    live = {
+        n: c if n in spec.collections and spec.collections[n].data else replace(c, rows=None) for n, c in live.items()
+    }
+    return TargetFacts(
+        identity=target.identity,
+        label=target.label,
+        database=spec.target.milvus.database or "default",
+        has_database=has_database,
+        live=live,
+        aliases=target.aliases() if has_database else {},
+        judge=target.conflicts,
+        same_index=target.same,
+    )

@@ -1,0 +1,259 @@
+"""The whole plan: every collection of the spec against the facts, in the order in which it is carried out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vsync.errors import Problem
+from vsync.planning.choice import Choice
+from vsync.planning.diff import Difference, diff
+from vsync.planning.facts import Facts, UnitFacts
+from vsync.planning.rows import Brought, Standing, bring
+from vsync.planning.steps import (
+    Change,
+    Clear,
+    CopyChunk,
+    CreateDatabase,
+    Destination,
+    Fidelity,
+    Flush,
+    Plan,
+    SetAlias,
+    Step,
+    Unit,
+    Verify,
+)
+from vsync.schema import Collection, LiveCollection
+
+if TYPE_CHECKING:
+    from vsync.planning.wanted import Wanted
+    from vsync.spec import Spec
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What has been gathered so far; only this module sees it, and only while it builds."""
+
+    steps: list[Step] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    conflicts: list[Problem] = field(default_factory=list)
+    fidelity: list[Fidelity] = field(default_factory=list)
+    collections: dict[str, Collection] = field(default_factory=dict)
+    destinations: list[Destination] = field(default_factory=list)
+    units: list[Unit] = field(default_factory=list)
+
+
+def build_plan(spec: Spec, facts: Facts, choice: Choice) -> Plan:
+    """Build the plan that makes the target hold what the spec says; conflicts are in it, nothing is raised."""
+    draft = _Draft(conflicts=list(facts.collisions))
+    if not facts.target.has_database:
+        database = facts.target.database
+        draft.steps.append(CreateDatabase(database))
+        draft.changes.append(Change("create", f"database.{database}", "will be created", (), spec.where("target")))
+    for name, wanted in facts.wanted.items():
+        if choice.takes(f"collection.{name}"):
+            _collection(draft, spec, name, wanted, facts, choice)
+    _aliases(draft, spec, facts, choice)
+    draft.changes += _orphans(spec, facts)
+    return Plan(
+        spec=spec.long(),
+        spec_name=spec.name,
+        folder=str(spec.folder),
+        spec_digest=spec.digest,
+        target=facts.target.identity,
+        target_label=facts.target.label,
+        observed={n: observed_digest(facts.target.live.get(n)) for n in facts.wanted},
+        collections=draft.collections,
+        destinations=tuple(draft.destinations),
+        units=tuple(draft.units),
+        steps=() if draft.conflicts else tuple(draft.steps),
+        changes=tuple(draft.changes),
+        fidelity=tuple(draft.fidelity),
+        conflicts=tuple(dict.fromkeys(draft.conflicts)),
+        allow_destroy=choice.allow_destroy,
+    )
+
+
+def observed_digest(live: LiveCollection | None) -> str:
+    """Digest what a plan relies on of a live collection: its identity and schema, not its count, for it lives."""
+    if live is None:
+        return "absent"
+    text = json.dumps([live.id, asdict(live.schema)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _collection(
+    draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Facts, choice: Choice
+) -> None:
+    wish, live = spec.collections[name], facts.target.live.get(name)
+    address = f"collection.{name}"
+    draft.conflicts += wanted.problems
+    if wanted.problems:
+        return
+    ours = address in facts.journal.collections
+    unfinished = facts.journal.collections.get(address) is False
+    load = True if wish.load is None and unfinished else wish.load
+    difference = diff(
+        wanted.declared,
+        live,
+        load=load,
+        allow_destroy=address in choice.allow_destroy,
+        same_index=facts.target.same_index,
+        where=partial(spec.where, "collections", name),
+    )
+    if live is None or difference.replaced:
+        draft.conflicts += facts.target.judge(wanted.effective)
+    draft.conflicts += difference.conflicts
+    draft.fidelity += wanted.fidelity
+    draft.collections[name] = wanted.effective
+    there = None if difference.replaced else live
+    brought = list(_bring_all(spec, name, wanted, there, facts, choice, ours=ours))
+    _assemble(draft, name, difference, brought, facts.units)
+
+
+def _bring_all(
+    spec: Spec,
+    name: str,
+    wanted: Wanted,
+    live: LiveCollection | None,
+    facts: Facts,
+    choice: Choice,
+    *,
+    ours: bool,
+) -> Iterator[Brought]:
+    """Decide for each destination of a collection, in the order in which its data first names them."""
+    wish = spec.collections[name]
+    for destination in dict.fromkeys(d.destination for d in wanted.data):
+        data = [d for d in wanted.data if d.destination == destination and choice.takes(d.address)]
+        if not data or not choice.takes(destination):
+            continue
+        partition = data[0].partition
+        said = (wish.partitions or {}).get(partition or "")
+        base = Destination(
+            address=destination,
+            collection=name,
+            partition=partition,
+            write=(said.write if said else None) or wish.write,
+            probe=False,
+            strict=wish.strict,
+            on_bad_row=wish.on_bad_row,
+            content="",
+            epoch=0,
+            session=0,
+            before=None,
+        )
+        standing = Standing(
+            base=base,
+            live=live,
+            rows=_rows_there(live, partition),
+            ours=ours,
+            auto_id=wanted.effective.primary.auto_id,
+            allowed=destination in choice.allow_destroy,
+            where=spec.where("collections", name, "data"),
+        )
+        addresses = {d.address for d in data}
+        yield bring(standing, [u for u in facts.units if u.address in addresses], facts.journal)
+
+
+def _rows_there(live: LiveCollection | None, partition: str | None) -> int | None:
+    if live is None:
+        return 0
+    if partition is None:
+        return live.rows
+    return live.partition_rows.get(partition, 0)
+
+
+def _assemble(
+    draft: _Draft, name: str, difference: Difference, brought: Sequence[Brought], units: Sequence[UnitFacts]
+) -> None:
+    """Put the steps of one collection in order: its schema, its rows, then index, load and count."""
+    work = [b for b in brought if b.state == "work"]
+    draft.steps += difference.before
+    draft.steps += [Clear(b.destination.address) for b in work if b.clear]
+    for b in work:
+        draft.steps += _copies(draft, b, units)
+    if work:
+        draft.steps.append(Flush(name))
+    draft.steps += difference.after
+    draft.steps += [Verify(b.destination.address) for b in work]
+    draft.destinations += [b.destination for b in brought]
+    draft.changes += difference.changes
+    draft.changes += [c for b in brought for c in b.changes]
+    draft.conflicts += [p for b in brought for p in b.conflicts]
+
+
+def _copies(draft: _Draft, brought: Brought, units: Sequence[UnitFacts]) -> Iterator[CopyChunk]:
+    """Enter the units of a destination into the plan, and give the chunks that are to be copied."""
+    for u in units:
+        if u.key not in brought.pending:
+            continue
+        index = len(draft.units)
+        draft.units.append(
+            Unit(
+                key=u.key,
+                address=u.address,
+                destination=u.destination,
+                kind=u.kind,
+                path=u.path,
+                options=u.options,
+                content=u.content,
+                modified=u.modified,
+                rows=u.rows,
+                nbytes=u.nbytes,
+                origins=u.origins,
+                chunks=len(u.bounds),
+            )
+        )
+        for n in brought.pending[u.key]:
+            lo, hi = u.bounds[n]
+            dropped = u.losers[bisect_left(u.losers, lo) : bisect_left(u.losers, hi)]
+            yield CopyChunk(index, n, lo, hi, dropped)
+
+
+def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:
+    """Aliases come last of all. One that a collection of somebody else's holds is a conflict."""
+    replaced = {c.address.removeprefix("collection.") for c in draft.changes if c.action == "replace"}
+    for name, wanted in facts.wanted.items():
+        kept = [a for a, holder in facts.target.aliases.items() if holder == name and name in replaced]
+        for alias in dict.fromkeys([*(wanted.declared.aliases or ()), *kept]):
+            holder = facts.target.aliases.get(alias)
+            where = spec.where("collections", name, "aliases")
+            if not choice.takes(f"alias.{alias}") or (holder == name and name not in replaced):
+                continue
+            problem = _alias_problem(alias, holder, spec, facts.target.live, where)
+            if problem is not None and holder != name:
+                draft.conflicts.append(problem)
+                continue
+            draft.steps.append(SetAlias(alias, name, holder))
+            moved = holder is not None and holder != name
+            text = f"moves from {holder} to {name}" if moved else f"-> {name}"
+            draft.changes.append(
+                Change("update" if moved else "create", f"alias.{alias}", text, (), where)
+            )
+
+
+def _alias_problem(
+    alias: str, holder: str | None, spec: Spec, live: Mapping[str, LiveCollection], where: str | None
+) -> Problem | None:
+    if alias in live:
+        return Problem(f"alias {alias} is the name of a collection on the target", where, "choose another")
+    if holder is None or holder in spec.collections:
+        return None
+    return Problem(
+        f"alias {alias} belongs to collection {holder}, which the spec does not name",
+        where,
+        f"name {holder} under collections: without this alias, so that it is moved; or choose another alias",
+    )
+
+
+def _orphans(spec: Spec, facts: Facts) -> Iterator[Change]:
+    for address in facts.journal.collections:
+        name = address.removeprefix("collection.")
+        if name not in spec.collections and name in facts.target.live:
+            yield Change("orphan", address, "no longer in the spec: left on the server")

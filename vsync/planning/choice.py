@@ -1,0 +1,24 @@
+"""What the user chose for a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Addresses a plan is limited to, leaves out, and may destroy."""
+
+    only: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    allow_destroy: tuple[str, ...] = ()
+
+    def takes(self, address: str) -> bool:
+        """Whether what is at an address takes part; a parent takes part where a child was chosen."""
+        if any(_within(address, out) for out in self.leave_out):
+            return False
+        return not self.only or any(_within(address, o) or _within(o, address) for o in self.only)
+
+
+def _within(address: str, ancestor: str) -> bool:
+    return address == ancestor or address.startswith(ancestor + ".")

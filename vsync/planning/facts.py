@@ -1,0 +1,99 @@
+"""What planning is told: the facts of the sources, of the journal and of the target, gathered beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from vsync.connectors.base import Bounds
+from vsync.errors import Problem
+from vsync.planning.wanted import Wanted
+from vsync.schema import Collection, Index, LiveCollection
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFacts:
+    """One file on its way to one destination: how it is cut, and which of its rows lost a collision of keys."""
+
+    key: str
+    address: str
+    destination: str
+    kind: str
+    path: str
+    options: dict[str, Any]
+    content: str
+    modified: int
+    rows: int
+    nbytes: int
+    origins: dict[str, str | dict[str, Any]]
+    bounds: tuple[Bounds, ...]
+    losers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What the journal knows of the last time that rows were brought to a destination.
+
+    ``before`` and ``left`` are the counts at its beginning and end, ``None`` where it was not counted or has not ended.
+    """
+
+    epoch: int
+    session: int
+    done: bool
+    content: str
+    collection_id: str
+    probe: bool
+    before: int | None
+    left: int | None
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A file as an apply last saw it."""
+
+    content: str
+    rows: int
+    modified: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFacts:
+    """What the journal knows of one target.
+
+    ``collections`` maps those that vsync created, or was about to, to whether it finished them. ``acked`` and
+    ``in_doubt`` map a unit's key to the numbers of its chunks in the destination's present epoch. ``files`` maps a
+    unit's address and path to what it last was.
+    """
+
+    collections: dict[str, bool] = field(default_factory=dict)
+    sessions: dict[str, SessionFacts] = field(default_factory=dict)
+    acked: dict[str, frozenset[int]] = field(default_factory=dict)
+    in_doubt: dict[str, frozenset[int]] = field(default_factory=dict)
+    files: dict[tuple[str, str], FileFacts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What was observed of the target, and its pure judgements."""
+
+    identity: str
+    label: str
+    database: str
+    has_database: bool
+    live: dict[str, LiveCollection]
+    aliases: dict[str, str]
+    judge: Callable[[Collection], list[Problem]]
+    same_index: Callable[[Index, Index], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a plan is built from, beside the spec. ``collisions`` are keys that the data holds twice."""
+
+    target: TargetFacts
+    journal: JournalFacts
+    wanted: dict[str, Wanted]
+    units: tuple[UnitFacts, ...]
+    collisions: tuple[Problem, ...] = ()

@@ -1,0 +1,234 @@
+"""The rows that are wanted at a destination, against what the journal and the target know of it: what is to be copied.
+
+A destination is brought rows in *sessions*; the counts at the beginning and the end of each are in the journal. Chunks
+that were acknowledged stay done for the destination's *epoch*, which ends when its content begins anew: the collection
+was dropped or replaced, the destination was cleared, or rows that vsync had left there are gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from vsync.errors import Problem
+from vsync.planning.facts import FileFacts, JournalFacts, SessionFacts, UnitFacts
+from vsync.planning.steps import Change, Destination
+from vsync.schema import LiveCollection
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What is to be done at one destination. ``pending`` maps a unit's key to its chunks that are not done."""
+
+    destination: Destination
+    state: Literal["same", "work", "skip"]
+    clear: bool
+    pending: dict[str, tuple[int, ...]]
+    changes: tuple[Change, ...]
+    conflicts: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a destination stands before the plan. ``live`` is ``None`` where its collection is still to be made."""
+
+    base: Destination
+    live: LiveCollection | None
+    rows: int | None
+    ours: bool
+    auto_id: bool
+    allowed: bool
+    where: str | None
+
+
+def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
+    """Decide what is to be copied to one destination."""
+    base = standing.base
+    content = hashlib.sha256("\n".join(sorted(u.key for u in units)).encode()).hexdigest()[:24]
+    base = replace(base, content=content, before=standing.rows)
+    old = journal.sessions.get(base.address)
+    if old is not None and (standing.live is None or standing.live.id != old.collection_id):
+        base, old = replace(base, epoch=old.epoch, session=old.session), None
+    elif old is not None:
+        base = replace(base, epoch=old.epoch, session=old.session)
+    if standing.live is None:
+        return _work(_begin(base, before=0, probe=False), units, journal)
+    decide = {"skip": _skip, "overwrite": _overwrite}.get(base.write, _append)
+    return decide(replace(standing, base=base), old, units, journal)
+
+
+def _begin(base: Destination, *, before: int | None, probe: bool, epoch: bool = True) -> Destination:
+    """Begin a session; with a new epoch nothing that was done before counts."""
+    return replace(
+        base, session=base.session + 1, epoch=base.epoch + (1 if epoch else 0), before=before, probe=probe
+    )
+
+
+def _skip(
+    at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts
+) -> Brought:
+    held = old.skipped if old else bool(at.rows) or (at.rows is None and not at.ours)
+    if not held:
+        return _append(at, old, units, journal)
+    destination = replace(at.base, skipped=True, session=max(at.base.session, 1), epoch=max(at.base.epoch, 1))
+    change = Change("same", at.base.address, "held rows when it was first planned: skipped", (), at.where)
+    return Brought(destination, "skip", clear=False, pending={}, changes=(change,))
+
+
+def _overwrite(
+    at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts
+) -> Brought:
+    base = at.base
+    if old is not None and old.content == base.content:
+        if not old.done:
+            return _work(replace(base, probe=old.probe, before=old.before), units, journal)
+        if at.rows is None or old.left is None or at.rows == old.left:
+            return _same(at, old)
+    begun = _begin(base, before=0, probe=False)
+    if at.rows == 0 or (at.rows is None and at.ours):
+        return _work(begun, units, journal)
+    rows = "the rows" if at.rows is None else f"{at.rows:,} rows"
+    if not at.allowed:
+        problem = Problem(
+            f"{base.address} is to be overwritten, and {rows} are there",
+            at.where,
+            f"let them be destroyed: --allow-destroy {base.address}",
+        )
+        return Brought(base, "same", clear=False, pending={}, changes=(), conflicts=(problem,))
+    made = _work(begun, units, journal)
+    gone = Change("destroy", base.address, f"{rows} will be overwritten", (), at.where)
+    return replace(made, clear=True, changes=(gone, *made.changes))
+
+
+def _append(
+    at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts
+) -> Brought:
+    base = at.base
+    holds = at.rows is None or at.rows > 0 or bool(at.live and at.live.rows)
+    if old is None:
+        if at.rows is None and at.ours:
+            return _work(_begin(base, before=0, probe=False), units, journal)
+        problem = _cannot_begin(at, holds=holds)
+        if problem is not None:
+            return Brought(base, "same", clear=False, pending={}, changes=(), conflicts=(problem,))
+        return _work(
+            _begin(base, before=at.rows, probe=holds and at.rows is not None), units, journal
+        )
+    if not old.done:
+        return _work(replace(base, probe=old.probe, before=old.before), units, journal)
+    gone = at.rows is not None and old.left is not None and at.rows < old.left
+    pending = not all(len(journal.acked.get(u.key, ())) == len(u.bounds) for u in units)
+    changed = [u for u in units if _was(u, journal).content != u.content]
+    if at.auto_id and (gone or changed):
+        return Brought(
+            base, "same", clear=False, pending={}, changes=(), conflicts=(_cannot_repeat(at, old, changed),)
+        )
+    if gone:
+        made = _work(_begin(base, before=at.rows, probe=holds), units, journal)
+        text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
+        return replace(made, changes=(Change("warn", base.address, text, (), at.where), *made.changes))
+    if pending:
+        if at.rows is None and base.write == "append":
+            return Brought(
+                base, "same", clear=False, pending={}, changes=(), conflicts=(_not_loaded(at),)
+            )
+        return _work(_begin(base, before=at.rows, probe=holds, epoch=False), units, journal)
+    return _same(at, old)
+
+
+def _same(at: Standing, old: SessionFacts) -> Brought:
+    counted = "not counted: not loaded" if at.rows is None else "counted now"
+    rows = old.left if at.rows is None else at.rows
+    shown = "rows as they were left" if rows is None else f"{rows:,} rows"
+    changes = [Change("same", at.base.address, f"{shown}; sources unchanged; {counted}", (), at.where)]
+    if at.rows is not None and old.left is not None and at.rows > old.left:
+        changes.append(
+            Change("warn", at.base.address, f"{at.rows - old.left:,} rows not from vsync: left alone", (), at.where)
+        )
+    return Brought(at.base, "same", clear=False, pending={}, changes=tuple(changes))
+
+
+def _work(destination: Destination, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
+    """List what is not done in the destination's epoch; a session that is open is worked on even if all is done."""
+    old = journal.sessions.get(destination.address)
+    same_epoch = old is not None and old.epoch == destination.epoch
+    pending: dict[str, tuple[int, ...]] = {}
+    changes = []
+    for u in units:
+        acked = journal.acked.get(u.key, frozenset()) if same_epoch else frozenset()
+        in_doubt = journal.in_doubt.get(u.key, frozenset()) if same_epoch else frozenset()
+        pending[u.key] = tuple(n for n in range(len(u.bounds)) if n not in acked)
+        changes.append(_copy_change(u, destination, pending[u.key], len(in_doubt), journal))
+    shown = tuple(c for c in changes if c is not None)
+    return Brought(destination, "work", clear=False, pending=pending, changes=shown)
+
+
+def _copy_change(
+    u: UnitFacts, destination: Destination, pending: Sequence[int], in_doubt: int, journal: JournalFacts
+) -> Change | None:
+    if not pending:
+        return None
+    rows = sum(u.bounds[n][1] - u.bounds[n][0] for n in pending)
+    total, done = len(u.bounds), len(u.bounds) - len(pending)
+    details = []
+    if done:
+        doubt = f", {in_doubt} in doubt: sent again" if in_doubt else ""
+        details.append(f"resumes: {done:,} of {total:,} chunks done{doubt}")
+    elif in_doubt:
+        details.append(f"resumes: {in_doubt} chunks in doubt are sent again")
+    was = _was(u, journal)
+    if was.content != u.content:
+        details.append(f"changed: {u.rows:,} rows, were {was.rows:,}")
+    if destination.probe:
+        details.append("keys are compared with those there when applied")
+    if u.losers:
+        details.append(f"{len(u.losers):,} rows lose a collision of keys and are not copied")
+    into = f" -> {destination.partition}" if destination.partition not in {None, "_default"} else ""
+    nbytes = round(u.nbytes * rows / u.rows) if u.rows else 0
+    return Change(
+        "copy", u.address, f"{u.path}{into}", tuple(details), None, rows, nbytes, len(pending)
+    )
+
+
+def _was(u: UnitFacts, journal: JournalFacts) -> FileFacts:
+    """Give the file as an apply last saw it: as it is now, if none did."""
+    return journal.files.get((u.address, u.path), FileFacts(u.content, u.rows, u.modified))
+
+
+def _cannot_begin(at: Standing, *, holds: bool) -> Problem | None:
+    address = at.base.address
+    if at.auto_id and holds:
+        rows = "may hold rows" if at.rows is None else f"holds {at.rows:,} rows"
+        return Problem(
+            f"{address} {rows} that this state does not know, and its keys are made by the server (auto_id): "
+            "vsync cannot tell which of the data's rows are there already",
+            at.where,
+            "use the state that wrote them (--state), write: skip, or write: overwrite",
+        )
+    if at.rows is None and at.base.write == "append":
+        return _not_loaded(at)
+    return None
+
+
+def _not_loaded(at: Standing) -> Problem:
+    return Problem(
+        f"{at.base.address} is not loaded: which keys it holds cannot be asked, and a plan never loads",
+        at.where,
+        "load it first, or say write: upsert, which replaces rows with the same key without asking",
+    )
+
+
+def _cannot_repeat(at: Standing, old: SessionFacts, changed: Sequence[UnitFacts]) -> Problem:
+    why = (
+        f"{changed[0].path} changed since its rows were copied"
+        if changed
+        else f"{at.rows} rows are there, vsync left {old.left}"
+    )
+    return Problem(
+        f"{at.base.address}: {why}, and the keys are made by the server (auto_id): vsync cannot tell which rows are "
+        "missing",
+        at.where,
+        "declare a key of the data's own, or say write: overwrite to bring all of them again",
+    )

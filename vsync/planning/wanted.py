@@ -1,0 +1,325 @@
+"""From a collection of the spec and the sources of its rows: its schema, and where each field's values come from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from vsync.errors import ConflictError, Problem
+from vsync.planning.steps import Fidelity
+from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, infer_field
+from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
+
+if TYPE_CHECKING:
+    from vsync.connectors.base import Column, Description
+    from vsync.spec import CollectionSpec, DataSpec, Spec
+
+KEY_NAMES = ("id", "ids", "pk", "key", "keys", "_id", "uid", "uuid", "primary_key")
+"""Columns that are taken for the primary key where nothing says which is, in this order."""
+
+DEFAULT_PARTITION = "_default"
+
+
+@dataclass(frozen=True, slots=True)
+class DataItem:
+    """One ``data:`` item of a collection: the files it names, described, in their order."""
+
+    index: int
+    spec: DataSpec
+    paths: tuple[str, ...]
+    descriptions: tuple[Description, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name in addresses: the position where it has none."""
+        return self.spec.name or str(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedData:
+    """A data item with the mapping of its rows and the destination they go to."""
+
+    item: DataItem
+    address: str
+    destination: str
+    partition: str | None
+    mapping: tuple[Mapped, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the spec says of one collection, made whole.
+
+    ``declared`` holds only what the spec says (fields inferred from sources only where the collection is not there
+    yet); ``effective`` has the fields that rows are written to.
+    """
+
+    declared: Collection
+    effective: Collection
+    data: tuple[WantedData, ...]
+    fidelity: tuple[Fidelity, ...]
+    problems: tuple[Problem, ...]
+
+
+def want(spec: Spec, name: str, items: Sequence[DataItem], live: LiveCollection | None) -> Wanted:
+    """Make a collection of the spec whole; problems are collected, nothing is raised."""
+    wish = spec.collections[name]
+    problems: list[Problem] = []
+    declared = _declared(name, wish)
+    if not declared.fields and live is None:
+        fields = _inferred(spec, name, items, problems)
+        declared = replace(declared, fields=fields)
+    fields = live.schema.fields if live else declared.fields
+    effective = replace(declared, fields=fields)
+    if live and declared.dynamic is None:
+        effective = replace(effective, dynamic=live.schema.dynamic)
+    data: list[WantedData] = []
+    fidelity: list[Fidelity] = []
+    if any(f.primary for f in fields):
+        for item in items:
+            origins = _origins(spec, name, item, effective, problems)
+            mapping = tuple(Mapped(f, origins[f.name]) for f in fields if f.name in origins)
+            fidelity += _casts(spec, name, item, mapping, problems)
+            partition = item.spec.into or _unsaid_partition(effective)
+            address = destination_address(name, partition)
+            data.append(WantedData(item, f"collection.{name}.data.{item.name}", address, partition, mapping))
+        _row_number_twice(spec, name, data, problems)
+    return Wanted(declared, effective, tuple(data), tuple(dict.fromkeys(fidelity)), tuple(problems))
+
+
+def destination_address(collection: str, partition: str | None) -> str:
+    """Give the address of a collection's own rows, or of a named partition."""
+    if partition in {None, DEFAULT_PARTITION}:
+        return f"collection.{collection}"
+    return f"collection.{collection}.partition.{partition}"
+
+
+def _unsaid_partition(collection: Collection) -> str | None:
+    return None if any(f.partition_key for f in collection.fields) else DEFAULT_PARTITION
+
+
+def _declared(name: str, wish: CollectionSpec) -> Collection:
+    return Collection(
+        name=name,
+        fields=tuple(f.to_field(n) for n, f in (wish.fields or {}).items()),
+        dynamic=wish.dynamic,
+        description=wish.description,
+        shards=wish.shards,
+        consistency=wish.consistency,
+        num_partitions=wish.num_partitions,
+        properties=tuple(sorted(wish.properties.items())) if wish.properties is not None else None,
+        partitions=tuple(wish.partitions) if wish.partitions is not None else None,
+        indexes=tuple(i.to_index(n) for n, i in wish.indexes.items()) if wish.indexes is not None else None,
+        aliases=tuple(wish.aliases) if wish.aliases is not None else None,
+    )
+
+
+def _inferred(
+    spec: Spec, name: str, items: Sequence[DataItem], problems: list[Problem]
+) -> tuple[Field, ...]:
+    """Infer fields from the first file of the first item; the others must then fit."""
+    where = spec.where("collections", name)
+    first = next((i for i in items if i.descriptions), None)
+    if first is None:
+        problems.append(
+            Problem(
+                f"collection {name} is not on the target, and nothing says what its fields are",
+                where,
+                "write fields:, or data: to infer them from",
+            )
+        )
+        return ()
+    description = first.descriptions[0]
+    chosen = _chosen_columns(first.spec, description)
+    key = _key_name(chosen)
+    fields = []
+    for field_name, origin in chosen.items():
+        made = _field_of(field_name, origin, description, primary=field_name == key)
+        if made is not None:
+            fields.append(made)
+        elif first.spec.map:
+            problems.append(
+                Problem(
+                    f"no field type holds {_native(origin, description)}", where, f"map another column to {field_name}"
+                )
+            )
+    if key is None:
+        fields.insert(0, Field("id", DataType.INT64, primary=True))
+    if not any(f.type.is_vector for f in fields):
+        problems.append(
+            Problem(
+                f"{description.locator} has no vector column: it holds {_columns(description)}",
+                where,
+                "map one: map: {vector: COLUMN}, or declare fields:",
+            )
+        )
+    return tuple(fields)
+
+
+def _chosen_columns(data: DataSpec, description: Description) -> dict[str, Origin]:
+    """Choose the fields to infer: those of the map, else those of a known layout, else every column."""
+    if data.map:
+        return {n: _origin(m) for n, m in data.map.items()}
+    if description.suggested:
+        return {n: FromColumn(c) for n, c in description.suggested.items() if description.column(c)}
+    return {_plain_name(c.name): FromColumn(c.name) for c in description.columns}
+
+
+def _plain_name(column: str) -> str:
+    name = "".join(ch if ch.isalnum() and ch.isascii() else "_" for ch in column.rsplit("/", 1)[-1])
+    return name if NAME.match(name) else f"_{name}"
+
+
+def _key_name(chosen: dict[str, Origin]) -> str | None:
+    by_name = {n.lower(): n for n in chosen}
+    return next((by_name[k] for k in KEY_NAMES if k in by_name), None)
+
+
+def _field_of(name: str, origin: Origin, description: Description, *, primary: bool) -> Field | None:
+    if isinstance(origin, FromColumn):
+        column = description.column(origin.column)
+        made = infer_field(column, name, primary=primary) if column else None
+        if made and primary and made.type is not DataType.VARCHAR:
+            return Field(name, DataType.INT64, primary=True) if made.type.is_integer else None
+        return made
+    if isinstance(origin, RowNumber):
+        return Field(name, DataType.INT64, primary=primary)
+    types = {bool: DataType.BOOL, int: DataType.INT64, float: DataType.DOUBLE, str: DataType.VARCHAR}
+    made_type = types.get(type(origin.value), DataType.JSON)
+    return Field(name, made_type, primary=primary, max_length=65535 if made_type is DataType.VARCHAR else None)
+
+
+def _origin(mapped: Any) -> Origin:
+    if mapped.row:
+        return RowNumber()
+    return FromColumn(mapped.column) if mapped.column is not None else Constant(mapped.const)
+
+
+def _origins(
+    spec: Spec, name: str, item: DataItem, collection: Collection, problems: list[Problem]
+) -> dict[str, Origin]:
+    """Find for each field where its values come from; the first file of the item decides."""
+    said = {n: _origin(m) for n, m in (item.spec.map or {}).items()}
+    known = {f.name for f in collection.fields}
+    for field_name in said.keys() - known:
+        near = difflib.get_close_matches(field_name, known, 1)
+        problems.append(
+            Problem(
+                f"collection {name} has no field {field_name}",
+                spec.where("collections", name, "data", item.index, "map", field_name),
+                f"did you mean {near[0]}?" if near else f"its fields are {', '.join(sorted(known))}",
+            )
+        )
+    if not item.descriptions:
+        return {n: o for n, o in said.items() if n in known}
+    description = item.descriptions[0]
+    taken = {o.column for o in said.values() if isinstance(o, FromColumn)}
+    found: dict[str, Origin] = {}
+    for f in collection.fields:
+        origin = said.get(f.name) or _unsaid_origin(f, collection, description, taken)
+        if origin is not None and not (f.primary and f.auto_id):
+            found[f.name] = origin
+        elif not (f.auto_id or f.nullable or f.default is not None):
+            problems.append(
+                Problem(
+                    f"nothing says where field {f.name} of {name} comes from: {description.locator} holds "
+                    f"{_columns(description)}",
+                    spec.where("collections", name, "data", item.index, "map"),
+                    f"write map: {{{f.name}: COLUMN}}",
+                )
+            )
+    return found
+
+
+def _unsaid_origin(
+    f: Field, collection: Collection, description: Description, taken: set[str]
+) -> Origin | None:
+    if f.auto_id:
+        return None
+    free = [c for c in description.columns if c.name not in taken]
+    for column in _candidates(f, collection, description, free):
+        if _fits(column, f):
+            return FromColumn(column.name)
+    return RowNumber() if f.primary and f.type is DataType.INT64 else None
+
+
+def _candidates(
+    f: Field, collection: Collection, description: Description, free: Sequence[Column]
+) -> Iterator[Column]:
+    by_name = {c.name: c for c in free}
+    if f.name in description.suggested and description.suggested[f.name] in by_name:
+        yield by_name[description.suggested[f.name]]
+    yield from (c for c in free if c.name == f.name)
+    yield from (c for c in free if c.name.rsplit("/", 1)[-1] == f.name)
+    if f.primary:
+        yield from (c for k in KEY_NAMES for c in free if c.name.rsplit("/", 1)[-1].lower() == k)
+    if f.type.is_vector and sum(g.type.is_vector for g in collection.fields) == 1:
+        suggested = [c for c in free if c.name in description.suggested.values() and _is_vector(c)]
+        vectors = suggested or [c for c in free if _is_vector(c)]
+        if len(vectors) == 1:
+            yield vectors[0]
+
+
+def _is_vector(column: Column) -> bool:
+    made = infer_field(column, "vector")
+    return made is not None and made.type.is_vector
+
+
+def _fits(column: Column, f: Field) -> bool:
+    try:
+        cast_of(column, f)
+    except ConflictError:
+        # A vector of another dimension is meant all the same: better the clear error than another column.
+        return f.type.is_vector and _is_vector(column)
+    return True
+
+
+def _casts(
+    spec: Spec, name: str, item: DataItem, mapping: Sequence[Mapped], problems: list[Problem]
+) -> Iterator[Fidelity]:
+    """Check every mapped column of every file, and name what a cast or a decoder changes."""
+    for path, description in zip(item.paths, item.descriptions, strict=True):
+        for m in mapping:
+            if not isinstance(m.origin, FromColumn):
+                continue
+            column = description.column(m.origin.column)
+            where = spec.where("collections", name, "data", item.index, "map", m.field.name)
+            address = f"collection.{name}.field.{m.field.name}"
+            if column is None:
+                near = difflib.get_close_matches(m.origin.column, [c.name for c in description.columns], 1)
+                hint = f"did you mean {near[0]}?" if near else f"it holds {_columns(description)}"
+                problems.append(Problem(f"{path} has no column {m.origin.column}", where, hint))
+                continue
+            try:
+                cast = cast_of(column, m.field)
+            except ConflictError as e:
+                problems += [Problem(f"{path}: {p.what}", p.where or where, p.hint) for p in e.problems]
+                continue
+            if cast.note:
+                yield Fidelity("converted", address, f"{cast.note} (from {path})")
+            if column.loss:
+                yield Fidelity("converted", address, f"{column.loss} (from {path})")
+
+
+def _row_number_twice(spec: Spec, name: str, data: Sequence[WantedData], problems: list[Problem]) -> None:
+    """Refuse row numbers as keys of several files: they would collide."""
+    numbered = [d for d in data for m in d.mapping if m.field.primary and isinstance(m.origin, RowNumber)]
+    if sum(len(d.item.paths) for d in numbered) > 1:
+        problems.append(
+            Problem(
+                f"the keys of collection {name} are row numbers, and several files would repeat them",
+                spec.where("collections", name, "data"),
+                "map a column to the key, declare the key auto_id: true, or give each file a collection of its own",
+            )
+        )
+
+
+def _native(origin: Origin, description: Description) -> str:
+    column = description.column(origin.column) if isinstance(origin, FromColumn) else None
+    return f"{column.name} ({column.native})" if column else str(origin)
+
+
+def _columns(description: Description) -> str:
+    return ", ".join(f"{c.name} ({c.native})" for c in description.columns) or "no columns"

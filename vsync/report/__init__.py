@@ -1,0 +1,7 @@
+"""Showing plans, errors and what happens during an apply: renders, decides nothing.
+
+- ``words``    numbers, bytes, durations and plans as plain lines of text, with their styles
+- ``console``  those lines on a terminal or in a log, by rich
+- ``progress`` an apply as it goes: bars on a terminal, a line every so often elsewhere
+- ``jsonl``    the same as JSON objects, one a line
+"""

@@ -1,0 +1,147 @@
+"""An apply as it goes: bars on a terminal, a line every so often elsewhere. Everything here goes to stderr."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from types import TracebackType
+
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+
+from vsync.applying import events as e
+from vsync.report.console import console
+from vsync.report.words import duration, many, settled_line, size
+
+RATE_SECONDS = 30.0
+"""The window that the rate and so the ETA are taken over: long enough to be steady."""
+
+
+class _Rate:
+    """Rows and bytes per second over a window of time."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, 0)])
+
+    def add(self, rows: int, nbytes: int) -> None:
+        now = time.monotonic()
+        self._marks.append((now, rows, nbytes))
+        while len(self._marks) > 2 and now - self._marks[0][0] > RATE_SECONDS:
+            self._marks.popleft()
+
+    def now(self) -> tuple[float, float]:
+        first, last = self._marks[0], self._marks[-1]
+        seconds = max(last[0] - first[0], 1e-3)
+        return (last[1] - first[1]) / seconds, (last[2] - first[2]) / seconds
+
+
+class ProgressReport:
+    """A report for :func:`vsync.applying`: call it with events, between ``with``."""
+
+    def __init__(self, every: float) -> None:
+        self._console = console(stderr=True)
+        self._every = every
+        self._bars = self._console.is_terminal
+        self._lock = threading.Lock()
+        self._rate = _Rate()
+        self._total = e.RunBegan(0, 0, 0, 0, 0)
+        self._rows = self._bytes = self._chunks = 0
+        self._said = time.monotonic()
+        self._task: TaskID | None = None
+        self._step: TaskID | None = None
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=32),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._bars,
+        )
+
+    def __enter__(self) -> ProgressReport:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def pause(self) -> None:
+        """Take the bars away, for a question."""
+        self._progress.stop()
+
+    def go_on(self) -> None:
+        """Bring the bars back."""
+        self._progress.start()
+
+    def __call__(self, event: e.Event) -> None:
+        """Show one event; called from any thread."""
+        with self._lock:
+            self._show(event)
+
+    def _show(self, event: e.Event) -> None:
+        match event:
+            case e.RunBegan():
+                self._begin(event)
+            case e.ChunkAcked():
+                self._advance(event)
+            case e.ChunkFailed(address, n):
+                self._say(f"  {address} chunk {n} failed")
+            case e.Waiting(reason, attempt, seconds):
+                self._say(f"  waiting for the target: {reason.splitlines()[0]}; attempt {attempt}, again in {seconds:.1f} s")
+            case e.Stopping(in_flight):
+                self._say(
+                    f"  finishing {many(in_flight, 'chunk')}, starting none "
+                    "(a second signal stops at once; what is done is kept)"
+                )
+            case e.StepBegan(text):
+                self._step = self._progress.add_task(text, total=100, note="") if self._bars else None
+            case e.StepProgress(text, percent):
+                if self._step is not None:
+                    self._progress.update(self._step, completed=percent)
+                self._say_sometimes(f"  {text}: {percent}%")
+            case e.StepEnded(text):
+                if self._step is not None:
+                    self._progress.remove_task(self._step)
+                self._step = None
+                if not text.startswith("verify"):
+                    self._say(f"  {text}")
+            case e.Settled():
+                self._say(f"  {settled_line(event)}")
+            case e.RunEnded():
+                pass
+
+    def _begin(self, event: e.RunBegan) -> None:
+        self._total = event
+        if event.done or event.in_doubt:
+            total = event.done + event.chunks
+            doubt = f", {event.in_doubt} in doubt, being reconciled" if event.in_doubt else ""
+            self._say(f"Resuming: {event.done} of {many(total, 'chunk')} done{doubt}")
+        if event.chunks and self._bars:
+            self._task = self._progress.add_task("copy", total=event.rows, note="")
+
+    def _advance(self, event: e.ChunkAcked) -> None:
+        self._chunks += 1
+        self._rows += event.rows
+        self._bytes += event.nbytes
+        self._rate.add(self._rows, self._bytes)
+        rows, nbytes = self._rate.now()
+        eta = duration((self._total.rows - self._rows) / rows) if rows else "?"
+        note = f"{self._rows:,} / {self._total.rows:,} rows   {rows:,.0f} rows/s   {size(nbytes)}/s   ETA {eta}"
+        if self._task is not None:
+            self._progress.update(self._task, completed=self._rows, note=note, description=event.address)
+            if self._rows >= self._total.rows:
+                self._progress.remove_task(self._task)
+                self._task = None
+        if self._chunks == self._total.chunks:
+            self._say(f"  copied {self._rows:,} rows in {many(self._chunks, 'chunk')}")
+        else:
+            self._say_sometimes(f"  {event.address}   {note}")
+
+    def _say_sometimes(self, text: str) -> None:
+        if not self._bars and time.monotonic() - self._said >= self._every:
+            self._said = time.monotonic()
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        self._progress.console.print(text)

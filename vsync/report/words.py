@@ -1,0 +1,143 @@
+"""Numbers, plans and balances in words: pairs of a style and a line, in Terraform's manner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from vsync.planning.steps import Change, Plan
+
+if TYPE_CHECKING:
+    from vsync.api import Status
+    from vsync.applying.events import Settled
+
+Line = tuple[str, str]
+"""A style's name (``create``, ``plain``, ...) and a line of text."""
+
+SYMBOLS = {
+    "create": "  +",
+    "update": "  ~",
+    "replace": " -/+",
+    "destroy": "  -",
+    "copy": "  >",
+    "same": "  =",
+    "warn": "  !",
+    "orphan": "  ?",
+}
+
+
+def size(nbytes: float) -> str:
+    """Say a size: ``3.5 GiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if nbytes < 1024:
+            return f"{nbytes:.0f} {unit}" if unit == "B" or nbytes >= 100 else f"{nbytes:.1f} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Say a duration: ``0:01:05``."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def many(count: int, noun: str) -> str:
+    """Say a number of things: ``1 row``, ``2,000 rows``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def plan_lines(plan: Plan, *, concise: bool = False, state: str = "") -> Iterator[Line]:
+    """Show a plan; ``concise`` leaves out what stays as it is."""
+    yield "plain", f"Target {plan.target_label}   Spec {plan.spec_name}" + (f"   State {state}" if state else "")
+    yield "plain", ""
+    shown = [c for c in plan.changes if not (concise and c.action == "same")]
+    width = min(48, max((len(c.address) for c in shown), default=0))
+    for change in shown:
+        yield from _change(change, width)
+    if shown:
+        yield "plain", ""
+    if plan.fidelity:
+        lost = sum(f.verdict == "lost" for f in plan.fidelity)
+        yield "plain", f"Fidelity: {len(plan.fidelity) - lost} converted, {lost} lost"
+        for line in plan.fidelity:
+            yield ("destroy" if line.verdict == "lost" else "update"), f"  ~ {line.address}   {line.what}"
+        yield "plain", ""
+    if plan.conflicts:
+        yield "destroy", f"Plan: {many(len(plan.conflicts), 'conflict')}; nothing can be applied before they are resolved."
+    elif plan.empty:
+        yield "create", "No changes. The target holds what the spec says."
+    else:
+        yield "bold", summary(plan)
+
+
+def _change(change: Change, width: int) -> Iterator[Line]:
+    amounts = ""
+    if change.action == "copy":
+        amounts = f"   {many(change.rows, 'row')}   {size(change.nbytes)}   {many(change.chunks, 'chunk')}"
+    where = f"   {change.where}" if change.where and change.action not in {"copy", "same", "warn"} else ""
+    yield change.action, f"{SYMBOLS[change.action]:>4} {change.address:<{width}}   {change.summary}{amounts}{where}"
+    for detail in change.details:
+        yield change.action if detail[:1] in "+~-" else "dim", f"       {detail}"
+
+
+def summary(plan: Plan) -> str:
+    """Say in one line what a plan does."""
+    count = {action: sum(c.action == action for c in plan.changes) for action in SYMBOLS}
+    copies = [c for c in plan.changes if c.action == "copy"]
+    text = (
+        f"Plan: {count['create']} to add, {count['update']} to change, {count['replace']} to replace, "
+        f"{count['destroy']} to destroy"
+    )
+    if not copies:
+        return f"{text}; no rows to copy."
+    rows, chunks = sum(c.rows for c in copies), sum(c.chunks for c in copies)
+    return f"{text}; copy {many(rows, 'row')} ({size(sum(c.nbytes for c in copies))}) in {many(chunks, 'chunk')}."
+
+
+def settled_line(s: Settled) -> str:
+    """Say the balance of a destination: what came, and what is there."""
+    parts = [f"{s.written:,} written"]
+    if s.there:
+        parts.append(f"{s.there:,} there already")
+    if s.rejected:
+        parts.append(f"{s.rejected:,} rejected")
+    if s.dropped:
+        parts.append(f"{s.dropped:,} lost a collision")
+    read = f"{many(s.read, 'row')} read = {' + '.join(parts)}"
+    if s.left is None:
+        return f"{s.destination}: {read}; not counted: not loaded"
+    verdict = "as it should be" if s.balanced else f"SHOULD BE {s.expected:,}"
+    return f"{s.destination}: {read}; holds {many(s.left, 'row')}, {verdict}"
+
+
+def applied_lines(settled: Sequence[Settled]) -> Iterator[Line]:
+    """Say what an apply did, at its end."""
+    for s in settled:
+        yield ("create" if s.balanced and not s.rejected else "warn"), settled_line(s)
+    yield "bold", f"Applied: {many(sum(s.written for s in settled), 'row')} written."
+
+
+def status_lines(seen: Status) -> Iterator[Line]:
+    """Show what a state knows of its last run."""
+    run = seen.run
+    if run is None:
+        yield "plain", "Nothing was applied yet."
+        return
+    if seen.running:
+        how = f"running since {run.started}, by {run.who} on {run.host} (process {run.pid}); last sign {run.heartbeat}"
+    elif run.ended is None:
+        how = f"begun {run.started} and cut off after {run.heartbeat}: run vsync apply again to go on"
+    else:
+        how = f"begun {run.started}, ended {run.ended} with exit code {run.exit_code}"
+    yield "plain", f"Run {run.id}: {how}"
+    yield "plain", f"Target {run.target}"
+    for item in seen.items:
+        percent = 100 * item.rows_done // item.rows if item.rows else 100
+        doubt = f", {item.in_doubt} in doubt" if item.in_doubt else ""
+        style = "create" if item.done == item.chunks else "copy"
+        yield style, (
+            f"  {item.address}  {item.path}  {percent}%  {item.rows_done:,} / {item.rows:,} rows, "
+            f"{item.done} / {many(item.chunks, 'chunk')}{doubt}"
+        )
+    if seen.rejects:
+        yield "warn", f"  {many(seen.rejects, 'value')} rejected: see the rejects file beside the state"

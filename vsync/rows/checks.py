@@ -1,0 +1,211 @@
+"""Checks of values against the field and the server: which rows would be refused, or stored wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from vsync.rows.bad import BadRow, Finding, bad_rows_error, found, shown
+from vsync.rows.buffers import (
+    Mask,
+    byte_lengths,
+    byte_offsets,
+    byte_rows,
+    list_parts,
+    numbers,
+    rows_holding,
+    valid_mask,
+)
+from vsync.rows.scalars import BFLOAT16_INFINITY
+from vsync.rows.sparse import MAX_INDEX, PAIR
+from vsync.schema import DYNAMIC_FIELD, DataType, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["BadRow", "Rules", "bad_rows_error", "check_column", "find_bad_rows"]
+
+FLOAT16_INFINITY = 0x7C00
+FLOATING = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What this server refuses, or takes and then breaks of, beyond what the fields say; true is stricter."""
+
+    finite_vectors: bool = True
+    json_objects_only: bool = False
+    no_json_strings: bool = False
+    sparse_non_negative: bool = False
+    sparse_non_empty: bool = False
+
+
+def find_bad_rows(
+    rows: pa.RecordBatch, first_row: int, fields: Sequence[Field], rules: Rules
+) -> list[BadRow]:
+    """Find every value of ``rows`` (in the fields' Arrow form) that does not fit, by row, then field.
+
+    ``first_row`` is the number of the first row in its file. Fields without a column are left out.
+    Checked are: nulls without a default, bytes of varchars, lengths and elements of arrays, JSON, NaN and
+    infinities in vectors, and the form of sparse vectors.
+    """
+    names = rows.schema.names
+    bad = [
+        BadRow(first_row + f.at, field.name, f.value, f.why)
+        for field in fields
+        if field.name in names
+        for f in check_column(rows.column(field.name), field, rules)
+    ]
+    return sorted(bad, key=lambda b: b.row)
+
+
+def check_column(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
+    """Find what does not fit in one column, by position."""
+    findings: list[Finding] = []
+    if array.null_count and not field.nullable and field.default is None:
+        why = "is null, and the field is neither nullable nor has a default"
+        findings += found(~valid_mask(array), why, partial(shown, array))
+    if field.type is DataType.VARCHAR and field.max_length is not None:
+        findings += _too_long(array, field.max_length)
+    elif field.type is DataType.ARRAY:
+        findings += _bad_arrays(array, field)
+    elif field.type is DataType.JSON:
+        findings += _bad_json(array, field, rules)
+    elif field.type is DataType.SPARSE_FLOAT_VECTOR:
+        findings += _bad_sparse(array, rules)
+    elif field.type in FLOATING and rules.finite_vectors:
+        findings += _not_finite(array, field)
+    return findings
+
+
+def _too_long(array: pa.Array, limit: int) -> list[Finding]:
+    lengths = byte_lengths(array)
+    if not (lengths > limit).any():
+        return []
+
+    def show(at: int) -> str:
+        return f"{shown(array, at)} ({lengths[at]} bytes)"
+
+    return found((lengths > limit) & valid_mask(array), f"is longer than {limit} bytes", show)
+
+
+def _bad_arrays(array: pa.Array, field: Field) -> list[Finding]:
+    offsets, child = list_parts(array)
+    valid = valid_mask(array)
+    show = partial(shown, array)
+    findings: list[Finding] = []
+    if field.max_capacity is not None:
+        long = (np.diff(offsets) > field.max_capacity) & valid
+        findings += found(long, f"has more than {field.max_capacity} elements", show)
+    if child.null_count:
+        nulls = rows_holding(~valid_mask(child), offsets) & valid
+        findings += found(nulls, "holds a null", show)
+    if field.element is DataType.VARCHAR and field.max_length is not None:
+        long = (byte_lengths(child) > field.max_length) & valid_mask(child)
+        why = f"holds a string longer than {field.max_length} bytes"
+        findings += found(rows_holding(long, offsets) & valid, why, show)
+    return findings
+
+
+def _not_finite(array: pa.Array, field: Field) -> list[Finding]:
+    bad = _non_finite_elements(array, field)
+    if bad is None:
+        return []
+    matrix = bad.reshape(len(array), -1)
+    first = matrix.argmax(axis=1)
+
+    def show(at: int) -> str:
+        return f"element {first[at]} of {shown(array, at)}"
+
+    return found(matrix.any(axis=1) & valid_mask(array), "holds NaN or infinity", show)
+
+
+def _non_finite_elements(array: pa.Array, field: Field) -> Mask | None:
+    """Mark the elements that are NaN or infinite, ``None`` where there are none."""
+    if field.type is DataType.BFLOAT16_VECTOR:
+        bad = (byte_rows(array).view(np.uint16) & BFLOAT16_INFINITY) == BFLOAT16_INFINITY
+    else:
+        values = numbers(list_parts(array)[1])
+        if values.dtype == np.float16:
+            bad = (values.view(np.uint16) & FLOAT16_INFINITY) == FLOAT16_INFINITY
+        else:
+            with np.errstate(all="ignore"):
+                # One that is not finite makes the sum so; a sum that overflows only costs the closer look.
+                if np.isfinite(values.sum()):
+                    return None
+            bad = ~np.isfinite(values)
+    return bad if bad.any() else None
+
+
+def _bad_json(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
+    objects = rules.json_objects_only or field.name == DYNAMIC_FIELD
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    findings = []
+    for at, raw in enumerate(array.to_pylist()):
+        if raw is None:
+            continue
+        try:
+            value = decoder.decode(raw.decode())
+        except (ValueError, RecursionError) as error:
+            findings.append(Finding(at, shown(array, at), f"is not JSON ({_reason(error)})"))
+            continue
+        if objects and not isinstance(value, dict):
+            findings.append(Finding(at, shown(array, at), "is no JSON object"))
+        elif rules.no_json_strings and isinstance(value, str):
+            findings.append(
+                Finding(at, shown(array, at), "is a JSON string, which breaks queries on this server")
+            )
+    return findings
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos}"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _bad_sparse(array: pa.Array, rules: Rules) -> list[Finding]:
+    lengths = np.where(valid_mask(array), byte_lengths(array), 0)
+    show = partial(shown, array)
+    findings: list[Finding] = []
+    torn = lengths % PAIR.itemsize != 0
+    findings += found(torn, f"is not made of pairs of {PAIR.itemsize} bytes", show)
+    if rules.sparse_non_empty:
+        findings += found((lengths == 0) & valid_mask(array), "is an empty sparse vector", show)
+    whole = np.where(torn, 0, lengths)
+    data = _bytes_of(array, whole)
+    pairs = np.frombuffer(data, PAIR)
+    offsets = np.concatenate(([0], np.cumsum(whole // PAIR.itemsize)))
+    unsorted = np.zeros(len(pairs), np.bool_)
+    unsorted[1:] = pairs["index"][1:] <= pairs["index"][:-1]
+    unsorted[offsets[:-1][offsets[:-1] < len(pairs)]] = False
+    for places, why in (
+        (unsorted, "has indices that do not ascend"),
+        (pairs["index"] > MAX_INDEX, f"holds an index above {MAX_INDEX}"),
+        (~np.isfinite(pairs["value"]), "holds NaN or infinity"),
+        ((pairs["value"] < 0) & rules.sparse_non_negative, "holds a negative value"),
+    ):
+        if places.any():
+            findings += found(rows_holding(places, offsets), why, show)
+    return findings
+
+
+def _bytes_of(array: pa.Array, lengths: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes | pa.Buffer:
+    """Give the bytes of the rows one after the other, without those whose length is to be taken as 0."""
+    offsets = byte_offsets(array)
+    if (np.diff(offsets) == lengths).all():
+        data = array.buffers()[2]
+        return data.slice(offsets[0], offsets[-1] - offsets[0]) if data is not None else b""
+    kept = array.filter(pa.array(lengths > 0))
+    return b"".join(kept.to_pylist())

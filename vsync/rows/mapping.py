@@ -1,0 +1,127 @@
+"""Mapping a source's columns onto fields, and casting a batch of them to the fields' Arrow form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from vsync.rows.bad import BadRow, bad_rows_error
+from vsync.rows.casting import cast, constant
+from vsync.rows.checks import Rules, check_column
+from vsync.rows.forms import arrow_schema
+from vsync.rows.route import Casted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vsync.rows.bad import Finding
+    from vsync.schema import Field
+
+
+@dataclass(frozen=True, slots=True)
+class FromColumn:
+    """The field's values are those of a column of the source."""
+
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowNumber:
+    """The field's value is the row's number in its file, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """The field's value is this JSON value in every row."""
+
+    value: Any
+
+
+Origin = FromColumn | RowNumber | Constant
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A field and where its values come from."""
+
+    field: Field
+    origin: Origin
+
+
+Mapping = tuple[Mapped, ...]
+"""The fields that rows are sent with, in the collection's order; an auto_id primary key is none of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The rows that fit, each one's number in its file (ascending), and what does not fit, by row."""
+
+    rows: pa.RecordBatch
+    numbers: NDArray[np.int64]
+    bad: tuple[BadRow, ...]
+
+
+def columns_of(mapping: Mapping) -> list[str]:
+    """Give the source's columns that the mapping needs, each once, in the order of their first use."""
+    return list(dict.fromkeys(m.origin.column for m in mapping if isinstance(m.origin, FromColumn)))
+
+
+def map_rows(batch: pa.RecordBatch, first_row: int, mapping: Mapping) -> pa.RecordBatch:
+    """Cast rows to the fields' Arrow form, sharing the source's buffers where the type is the same.
+
+    ``first_row`` is the number of the batch's first row in its file. Raises
+    :class:`vsync.errors.BadRowsError` naming the values that cannot be cast, and
+    :class:`vsync.errors.ConflictError` for types that cannot be. Values that can be cast may still be too
+    long or null: see :func:`vsync.rows.find_bad_rows`.
+    """
+    taken = take_rows(batch, first_row, mapping, None)
+    if taken.bad:
+        raise bad_rows_error(taken.bad)
+    return taken.rows
+
+
+def take_rows(batch: pa.RecordBatch, first_row: int, mapping: Mapping, rules: Rules | None) -> Taken:
+    """Cast rows and check them (``None``: cast only), parting those that fit from those that do not.
+
+    Whether a bad row is an error or skipped is the caller's to decide: see :func:`vsync.rows.bad_rows_error`.
+    A row that cannot be cast is not checked further. Raises as :func:`map_rows` does for types.
+    """
+    casted = [_cast(batch, first_row, mapped) for mapped in mapping]
+    fields = [m.field for m in mapping]
+    rows = pa.RecordBatch.from_arrays([c.values for c in casted], schema=arrow_schema(fields))
+    numbers = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
+    taken = _without(Taken(rows, numbers, ()), fields, [c.findings for c in casted])
+    if rules is None:
+        return taken
+    found = [check_column(c, f, rules) for c, f in zip(taken.rows.columns, fields, strict=True)]
+    return _without(taken, fields, found)
+
+
+def _without(taken: Taken, fields: Sequence[Field], findings: Sequence[Sequence[Finding]]) -> Taken:
+    if not any(findings):
+        return taken
+    bad = [
+        BadRow(int(taken.numbers[f.at]), field.name, f.value, f.why)
+        for field, of_field in zip(fields, findings, strict=True)
+        for f in of_field
+    ]
+    keep = np.ones(len(taken.numbers), np.bool_)
+    keep[[f.at for of_field in findings for f in of_field]] = False
+    by_row = tuple(sorted((*taken.bad, *bad), key=lambda b: b.row))
+    return Taken(taken.rows.filter(pa.array(keep)), taken.numbers[keep], by_row)
+
+
+def _cast(batch: pa.RecordBatch, first_row: int, mapped: Mapped) -> Casted:
+    origin, field = mapped.origin, mapped.field
+    if isinstance(origin, FromColumn):
+        return cast(batch.column(origin.column), origin.column, field)
+    if isinstance(origin, RowNumber):
+        rows = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
+        return cast(pa.array(rows), "$row", field)
+    one = constant(origin.value, field)
+    return Casted(one.take(pa.array(np.zeros(batch.num_rows, np.int64))))

@@ -1,0 +1,151 @@
+"""A whole spec: its collections, its target, and where in the text each part of it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr
+
+from vsync.spec import values
+from vsync.spec.models import CollectionSpec, Connection, Defaults, MilvusTarget, Model
+from vsync.spec.nodes import START, Mark, Node, lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Step = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the parts of a spec were written: the marks of the long form's paths, in one text."""
+
+    name: str
+    text: str
+    marks: dict[tuple[Step, ...], Node] = field(default_factory=dict)
+
+    def node(self, path: Sequence[Step]) -> Node | None:
+        """Find what was written for a path or its closest ancestor."""
+        steps = tuple(path)
+        return next(
+            (self.marks[steps[:n]] for n in range(len(steps), -1, -1) if steps[:n] in self.marks), None
+        )
+
+    def mark(self, path: Sequence[Step]) -> Mark:
+        """Find the place of a path or its closest ancestor."""
+        node = self.node(path)
+        return node.mark if node else START
+
+    def add(self, node: Node, path: tuple[Step, ...] = ()) -> None:
+        """Note the places of a node and of everything below it."""
+        self.marks[path] = node
+        below = node.value
+        pairs = (
+            below.items() if isinstance(below, dict) else enumerate(below) if isinstance(below, list) else ()
+        )
+        for step, child in pairs:
+            self.add(child, (*path, step))
+
+
+def _version(value: Any) -> int:
+    version = values.whole(value)
+    if version != 1:
+        raise values.wrong(f"this vsync reads version 1 of the language, not {version}", "write version: 1")
+    return version
+
+
+class Spec(Model):
+    """What a Milvus is to hold. Two specs are equal when they say the same, wherever it was written."""
+
+    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
+        description="The version of the language: 1"
+    )
+    connections: dict[str, Connection] = Field({}, description="Servers by name, for target: {milvus: NAME}")
+    target: MilvusTarget = Field(description="The Milvus that is brought into the declared state")
+    defaults: Defaults = Field(Defaults(), description="What holds for every collection")
+    collections: dict[str, CollectionSpec] = Field(description="The collections by name")
+
+    _places: Places | None = PrivateAttr(None)
+    _folder: Path = PrivateAttr(Path())
+
+    def placed(self, places: Places, folder: Path) -> Spec:
+        """Give it the text it was read from."""
+        self._places = places
+        self._folder = folder
+        return self
+
+    @property
+    def name(self) -> str | None:
+        """The name of the text it was read from, as problems show it."""
+        return self._places.name if self._places else None
+
+    @property
+    def path(self) -> Path | None:
+        """The file it was read from."""
+        return Path(self._places.name) if self._places else None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its paths are relative to."""
+        return self._folder
+
+    def where(self, *path: Step) -> str | None:
+        """Tell where a part of the long form was written, as ``name:line:column``.
+
+        ``path`` is such as ``("collections", "words", "fields", "vec", "dim")``; of a part that was not
+        written, the closest one around it counts. ``None`` where the spec was not read from a text.
+        """
+        if self._places is None:
+            return None
+        mark = self._places.mark(path)
+        return f"{self._places.name}:{mark.line}:{mark.column}"
+
+    def excerpt(self, *path: Step) -> str | None:
+        """Show the line of :meth:`where` with its number, and a second line that marks the place in it."""
+        if self._places is None:
+            return None
+        mark = self._places.mark(path)
+        line = lines(self._places.text)[mark.line - 1]
+        before = "".join("\t" if c == "\t" else " " for c in line[: mark.column - 1])
+        width = max(1, min(mark.width, len(line) - mark.column + 1))
+        return f"{mark.line:>6} | {line}\n       | {before}{'^' * width}"
+
+    def long(self) -> dict[str, Any]:
+        """Write the whole spec in its long form: plain data in the language's order, without any secret."""
+        return {
+            "version": 1,
+            **super().long(),
+            "collections": {k: c.long() for k, c in self.collections.items()},
+        }
+
+    def to_yaml(self) -> str:
+        """Write the whole spec in its long form, as YAML that reads back as an equal spec."""
+        from vsync.spec.dump import dump
+
+        return dump(self.long())
+
+    @property
+    def digest(self) -> str:
+        """A digest of what the spec says: not of its place, its comments, or an order that means nothing.
+
+        The order of lists and of fields means something, for collections are made in it; that of aliases not.
+        """
+        said = self.long()
+        for collection in said["collections"].values():
+            if "fields" in collection:
+                collection["fields"] = list(collection["fields"].items())
+            if "aliases" in collection:
+                collection["aliases"] = sorted(collection["aliases"])
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what is said, not where."""
+        return isinstance(other, Spec) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        """Hash what is said."""
+        return hash(self.digest)

@@ -1,0 +1,274 @@
+"""A spec in its long form: frozen values, with the words of the language as their names.
+
+What is ``None`` was not said, and what is not said is not managed. The descriptions
+are those of the JSON Schema.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from vsync import schema
+from vsync.spec import values
+from vsync.spec.address import check_address, check_path, without_credentials
+from vsync.spec.secret import Secret, check_token
+from vsync.spec.values import AsText, Plain, Scalar, Size, Text, Truth, Type, Whole
+from vsync.spec.variables import escape
+
+Write = Annotated[
+    Literal["append", "upsert", "skip", "overwrite"],
+    values.word("append", "upsert", "skip", "overwrite", later=("mirror",)),
+]
+Consistency = Annotated[
+    Literal["strong", "bounded", "session", "eventually"],
+    values.word("strong", "bounded", "session", "eventually"),
+]
+OnCollision = Annotated[
+    Literal["error", "first", "last"], values.word("error", "first", "last", later=("prefix", "renumber"))
+]
+OnBadRow = Annotated[Literal["error", "skip"], values.word("error", "skip")]
+
+
+class Model(BaseModel):
+    """What the parts of a spec have in common."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        defer_build=True,
+    )
+
+    def long(self) -> Any:
+        """Write it in its long form as plain data, without what is not said or as it is by default."""
+        written = {}
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value is not None and value != info.get_default(call_default_factory=True):
+                written[info.alias or name] = to_long(value)
+        return written
+
+
+def to_long(value: Any) -> Any:
+    """Write any value of a spec in its long form; ``${`` is escaped, for it is text here."""
+    if isinstance(value, Model | Secret):
+        return value.long()
+    if isinstance(value, dict):
+        return {key: to_long(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [to_long(item) for item in value]
+    return escape(str(value)) if isinstance(value, str) else value
+
+
+class Connection(Model):
+    """Where a Milvus is, and how to get in."""
+
+    uri: Annotated[Text, BeforeValidator(check_address)] = Field(
+        description="http(s)://HOST:PORT of a server, or the path of a Milvus Lite file, NAME.db"
+    )
+    token: Annotated[Secret, BeforeValidator(check_token)] | None = Field(
+        None, description="Where the token is had: {env: NAME}, {file: PATH} or {cmd: [...]}"
+    )
+    database: Text | None = Field(None, description="The database; the server's default where it is not said")
+
+    @property
+    def label(self) -> str:
+        """The address for people, without credentials."""
+        return without_credentials(self.uri)
+
+    @property
+    def is_lite(self) -> bool:
+        """Whether it is a path of Milvus Lite rather than a server."""
+        return "://" not in self.uri
+
+
+class MilvusTarget(Model):
+    """The Milvus that is brought into the declared state; ``name`` is its connection's, if it has one."""
+
+    milvus: Connection
+    name: Text | None = None
+
+    @property
+    def is_lite(self) -> bool:
+        """Whether it is a path of Milvus Lite rather than a server."""
+        return self.milvus.is_lite
+
+    def long(self) -> dict[str, Any]:
+        """Write the connection by its name where it has one."""
+        return {"milvus": escape(self.name) if self.name else self.milvus.long()}
+
+
+class Defaults(Model):
+    """What holds for every collection."""
+
+    chunk_bytes: Size = Field(
+        16 * 2**20,
+        ge=1,
+        le=2**30,
+        description="About how many bytes are sent at a time: 16MiB, 16MB or 16777216",
+    )
+
+    def long(self) -> dict[str, Any]:
+        """Write the size in the largest unit that is exact."""
+        return {key: values.show_size(count) for key, count in super().long().items()}
+
+
+class FieldSpec(Model):
+    """One field of a collection."""
+
+    type: Type = Field(description="The type of the field, in Milvus's words")
+    primary: Truth = Field(default=False, description="Whether it is the key that tells rows apart")
+    auto_id: Truth = Field(default=False, description="Whether the server makes the key")
+    dim: Whole | None = Field(
+        None, ge=1, le=262_144, description="Dimensions of a vector; bits of a binary one"
+    )
+    max_length: Whole | None = Field(None, ge=1, le=65_535, description="The most bytes a varchar takes")
+    element: Type | None = Field(None, description="The type of what an array holds")
+    max_capacity: Whole | None = Field(None, ge=1, le=4096, description="The most elements an array takes")
+    nullable: Truth = Field(default=False, description="Whether a row may have no value here")
+    default: Plain = Field(None, description="The value of rows that bring none")
+    partition_key: Truth = Field(
+        default=False, description="Whether the server spreads rows over partitions by this field"
+    )
+    clustering_key: Truth = Field(default=False, description="Whether the server sorts rows by this field")
+    description: Text | None = Field(None, description="What it is, for people")
+
+    @field_validator("default", mode="before")
+    @classmethod
+    def _fit(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None:
+            return None
+        kind = info.data.get("type")
+        return (
+            values.plain(value) if kind is None else values.default(value, kind, info.data.get("max_length"))
+        )
+
+    def to_field(self, name: str) -> schema.Field:
+        """Say it in the words of :mod:`vsync.schema`."""
+        return schema.Field(name=name, **{key: getattr(self, key) for key in type(self).model_fields})
+
+
+class IndexSpec(Model):
+    """The index of one field."""
+
+    type: Text = Field(
+        "AUTOINDEX", description="The type of index, in Milvus's words", examples=["HNSW", "IVF_FLAT"]
+    )
+    metric: Annotated[str, BeforeValidator(lambda v: values.text(v).upper())] | None = Field(
+        None, description="How near two vectors are: COSINE, L2, IP, HAMMING, JACCARD, ..."
+    )
+    params: dict[str, Scalar] = Field({}, description="The index's own parameters", examples=[{"M": 16}])
+
+    def long(self) -> dict[str, Any]:
+        """Write the type always: an empty index says nothing to a reader."""
+        return {"type": to_long(self.type), **super().long()}
+
+    def to_index(self, field: str) -> schema.Index:
+        """Say it in the words of :mod:`vsync.schema`, the parameters as sorted pairs of strings."""
+        params = sorted((key, values.as_text(value)) for key, value in self.params.items())
+        return schema.Index(field, self.type, self.metric, tuple(params))
+
+
+class PartitionSpec(Model):
+    """One partition of a collection."""
+
+    write: Write | None = Field(
+        None, description="What data does to its rows, where it differs from the collection's"
+    )
+
+
+class MapFrom(Model):
+    """Where the values of a field are had: exactly one of a column, the row number and a constant."""
+
+    column: Text | None = None
+    row: Literal[True] | None = None
+    const: Plain = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "MapFrom":
+        said = (self.column is not None) + (self.row is not None) + (self.const is not None)
+        if said > 1 or (not said and "const" not in self.model_fields_set):
+            raise values.wrong(
+                "a field is had from one place", "write a column's name, $row, or {const: VALUE}"
+            )
+        return self
+
+    def long(self) -> Any:
+        """Write the short words that the language has for it."""
+        if self.column is not None:
+            return to_long(self.column)
+        return "$row" if self.row else {"const": to_long(self.const)}
+
+
+class FileSource(Model):
+    """Files of one kind. ``path`` is a file, glob or folder, relative to the spec's folder."""
+
+    kind: Text
+    path: Annotated[Text, BeforeValidator(check_path)]
+    options: dict[str, Plain] = {}
+
+    def long(self) -> dict[str, Any]:
+        """Write the kind as the key."""
+        path = to_long(self.path)
+        return {self.kind: {"path": path, **to_long(self.options)} if self.options else path}
+
+
+class DataSpec(Model):
+    """One body of rows and where it goes."""
+
+    name: Text | None = Field(
+        None, description="Its name in plans and addresses; its position where there is none"
+    )
+    source: FileSource = Field(alias="from", description="The file, glob or folder: a path, or {KIND: PATH}")
+    map: dict[str, MapFrom] | None = Field(
+        None, description="For each field its column, $row (the row number) or {const: VALUE}"
+    )
+    into: Text | None = Field(None, description="The partition that the rows go into")
+
+
+class CollectionSpec(Model):
+    """A collection, and the data that belongs in it. What is not written is not managed."""
+
+    description: Text | None = Field(None, description="What it is, for people")
+    fields: dict[str, FieldSpec] | None = Field(
+        None, description="Its fields by name; found from the data where they are not written"
+    )
+    dynamic: Truth | None = Field(None, description="Whether rows may bring fields that are not declared")
+    shards: Whole | None = Field(None, ge=1, description="How many shards it is made with")
+    num_partitions: Whole | None = Field(
+        None, ge=1, description="How many partitions a partition key spreads over"
+    )
+    consistency: Consistency | None = Field(None, description="How fresh reads are where they do not say")
+    properties: dict[str, AsText] | None = Field(None, description="Milvus's properties of a collection")
+    partitions: dict[str, PartitionSpec] | None = Field(
+        None, description="Its partitions: by name, or a list of names"
+    )
+    indexes: dict[str, IndexSpec] | None = Field(None, description="Its indexes, by the name of their field")
+    aliases: list[Text] | None = Field(None, description="Other names that it is to have")
+    load: Truth | None = Field(None, description="Whether it is to be loaded")
+    write: Write = Field("append", description="What data does to the rows that are there")
+    strict: Truth = Field(default=False, description="Whether append refuses rows whose key is there already")
+    on_collision: OnCollision = Field(
+        "error", description="What becomes of two rows of the data with one key"
+    )
+    on_bad_row: OnBadRow = Field("error", description="What becomes of a row that does not fit")
+    data: list[DataSpec] = Field([], description="Where its rows come from")
+
+    def long(self) -> dict[str, Any]:
+        """Write how rows are written wherever there are any: no reader should have to know the default."""
+        written: dict[str, Any] = super().long()
+        if not self.data or "write" in written:
+            return written
+        last = ("strict", "on_collision", "on_bad_row", "data")
+        after: dict[str, Any] = {key: written.pop(key) for key in last if key in written}
+        return {**written, "write": self.write, **after}

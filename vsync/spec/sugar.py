@@ -1,0 +1,265 @@
+"""Short forms made long, as nodes: what was written keeps its place, so that every problem can point at it.
+
+What a later release brings is told apart from mistakes here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import PydanticCustomError
+
+from vsync.connectors.registry import FILE_KINDS, kind_of
+from vsync.spec import values
+from vsync.spec.nodes import BAD, Mark, Node, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LATER_TARGETS = ("hdf5", "backup")
+_LATER_SOURCES = ("milvus", "backup")
+_LATER_KEYS = ("max_delete", "scope", "accept_loss", "exclusive")
+_LATER = "{} comes with a later release"
+_CONVERTERS: dict[type, Callable[[Any], Any]] = {
+    bool: values.truth,
+    int: values.whole,
+    float: values.number,
+    str: values.text,
+}
+
+
+def lengthen(root: Node, report: Report) -> Node:
+    """Write a whole spec in its long form."""
+    return _Sugar(report).spec(root)
+
+
+class _Sugar:
+    """One method for each part that has a short form; each takes a node and gives one."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.connections: dict[str, Node] = {}
+
+    def spec(self, root: Node) -> Node:
+        if not isinstance(root.value, dict):
+            hint = "begin with version: 1, target: and collections:"
+            return replace(root, value=self.report.add(root.mark, "a spec is a mapping", hint))
+        parts = dict(root.value)
+        if "copy" in parts:
+            hint = "until then declare collections: with data: from files"
+            self.report.add(parts.pop("copy").at, _LATER.format("copy:"), hint)
+            parts.setdefault("collections", Node(BAD))
+        parts = self.each(parts, "connections", lambda node: self.each_item(node, self.connection))
+        found = parts.get("connections", Node(None)).value
+        self.connections = found if isinstance(found, dict) else {}
+        parts = self.each(parts, "target", self.target)
+        parts = self.each(parts, "collections", lambda node: self.each_item(node, self.collection))
+        return self.no_nothing(replace(root, value=parts))
+
+    def wrong(self, node: Node, mark: Mark, what: str, hint: str) -> Node:
+        """Report a problem, and put nothing in the place of what is wrong."""
+        return replace(node, value=self.report.add(mark, what, hint))
+
+    @staticmethod
+    def each(parts: dict[str, Node], key: str, change: Callable[[Node], Node]) -> dict[str, Node]:
+        """Change what stands under a key, where it is there."""
+        return {k: change(node) if k == key else node for k, node in parts.items()}
+
+    @staticmethod
+    def each_item(node: Node, change: Callable[[Node], Node]) -> Node:
+        """Change every item of a mapping or list."""
+        if isinstance(node.value, dict):
+            return replace(node, value={k: change(child) for k, child in node.value.items()})
+        if isinstance(node.value, list):
+            return replace(node, value=[change(child) for child in node.value])
+        return node
+
+    def connection(self, node: Node) -> Node:
+        """Lengthen ``URI`` to ``{uri: URI}``."""
+        return replace(node, value={"uri": node}) if isinstance(node.value, str) else node
+
+    def target(self, node: Node) -> Node:
+        """Lengthen ``URI``, ``{milvus: NAME}`` and ``{milvus: URI}`` to ``{milvus: {uri: ...}}``."""
+        if isinstance(node.value, str):
+            if node.value in self.connections:
+                what = f"a target in one word is an address, and {values.show(node.value)} is a connection"
+                return self.wrong(node, node.mark, what, f"write target: {{milvus: {node.value}}}")
+            return replace(node, value={"milvus": self.connection(node)})
+        if not isinstance(node.value, dict):
+            return node
+        for kind in _LATER_TARGETS:
+            if kind in node.value:
+                what = _LATER.format(f"a target of kind {kind}")
+                hint = "until then the target is a Milvus: {milvus: ...}"
+                return self.wrong(node, node.value[kind].at, what, hint)
+        if "name" in node.value:
+            self.report.add(node.value["name"].at, "unknown key 'name'", "write target: {milvus: NAME}")
+        if "uri" in node.value and "milvus" not in node.value:
+            hint = "write target: {milvus: {uri: ...}}"
+            return self.wrong(node, node.value["uri"].at, "a target's first key is its kind", hint)
+        where = node.value.get("milvus", Node(BAD))
+        return self.named_target(node, where) if isinstance(where.value, str) else node
+
+    def named_target(self, node: Node, where: Node) -> Node:
+        """Find what ``{milvus: TEXT}`` means: the connection of that name, else an address."""
+        name = str(where.value)
+        parts = {key: child for key, child in node.value.items() if key != "name"}
+        if name in self.connections:
+            named = replace(where, value=name)
+            return replace(node, value={**parts, "milvus": self.connections[name], "name": named})
+        if any(c in name for c in ":/.@"):
+            return replace(node, value={**parts, "milvus": self.connection(where)})
+        hint = "write an address, or name one under connections:"
+        if self.connections:
+            hint = values.one_of(name, self.connections, "a connection")
+        return self.wrong(node, where.mark, f"there is no connection {values.show(where.value)}", hint)
+
+    def collection(self, node: Node) -> Node:
+        """Lengthen ``from: X`` to ``data: [{from: X}]``, and what else has a short form."""
+        if node.value is None:
+            return replace(node, value={})
+        if not isinstance(node.value, dict):
+            return node
+        parts = dict(node.value)
+        for key in _LATER_KEYS:
+            if key in parts:
+                self.report.add(parts.pop(key).at, _LATER.format(f"{key}:"), "remove it")
+        if "from" in parts:
+            source = parts.pop("from")
+            if "data" in parts:
+                self.report.add(
+                    source.at, "from: and data: say the same thing twice", "move from: into data:"
+                )
+            else:
+                item = replace(source, value={"from": source})
+                parts["data"] = replace(source, value=[item], mark=source.at)
+        parts = self.each(parts, "partitions", self.partitions)
+        parts = self.each(parts, "indexes", lambda n: self.each_item(n, self.empty))
+        parts = self.each(
+            parts, "data", lambda n: self.each_item(n, self.data) if isinstance(n.value, list) else n
+        )
+        return replace(node, value=parts)
+
+    def partitions(self, node: Node) -> Node:
+        """Lengthen ``[a, b]`` to ``{a: {}, b: {}}``."""
+        if not isinstance(node.value, list):
+            return self.each_item(node, self.empty)
+        named: dict[str, Node] = {}
+        for child in node.value:
+            if isinstance(child.value, str):
+                if child.value in named:
+                    self.report.add(child.mark, f"the partition {values.show(child.value)} is written twice")
+                named[str(child.value)] = replace(child, value={}, key=child.mark)
+            elif child.value is not BAD:
+                hint = "write [a, b], or {a: {}, b: {}}"
+                self.report.add(
+                    child.mark, f"this must be the name of a partition, not {values.show(child.value)}", hint
+                )
+        return replace(node, value=named)
+
+    @staticmethod
+    def empty(node: Node) -> Node:
+        """Lengthen nothing to ``{}``."""
+        return replace(node, value={}) if node.value is None else node
+
+    def data(self, node: Node) -> Node:
+        if not isinstance(node.value, dict):
+            return node
+        parts = dict(node.value)
+        if "source" in parts:
+            self.report.add(parts["source"].at, "unknown key 'source'", "did you mean from?")
+            parts.setdefault("from", Node(BAD))
+            del parts["source"]
+        parts = self.each(parts, "from", self.source)
+        parts = self.each(parts, "map", lambda n: self.each_item(n, self.map_from))
+        return replace(node, value=parts)
+
+    def source(self, node: Node) -> Node:
+        """Lengthen ``PATH`` and ``{KIND: PATH}`` to what :class:`vsync.spec.models.FileSource` holds."""
+        if isinstance(node.value, str):
+            kind = kind_of(node.value)
+            if kind is not None:
+                return self.file(node, Node(kind, node.mark), node, {})
+            known = ", ".join(s for k in FILE_KINDS.values() for s in k.suffixes)
+            hint = f"write {{KIND: PATH}} with one of {', '.join(FILE_KINDS)} (known endings: {known})"
+            what = f"the kind of {values.show(node.value)} cannot be told from its ending"
+            return self.wrong(node, node.mark, what, hint)
+        if not isinstance(node.value, dict):
+            return node
+        if len(node.value) != 1:
+            hint = f"write {{KIND: PATH}} with one of {', '.join(FILE_KINDS)}"
+            return self.wrong(node, node.at, "a source has one key, its kind", hint)
+        return self.source_of_kind(node, *next(iter(node.value.items())))
+
+    def source_of_kind(self, node: Node, kind: str, inner: Node) -> Node:
+        """Lengthen what is written under a kind."""
+        if kind in _LATER_SOURCES:
+            hint = f"this release reads {', '.join(FILE_KINDS)}"
+            return self.wrong(node, inner.at, _LATER.format(f"copying from {kind}"), hint)
+        if kind not in FILE_KINDS:
+            hint = values.one_of(kind, FILE_KINDS)
+            return self.wrong(node, inner.at, f"'{kind}' is not a kind of file", hint)
+        if not isinstance(inner.value, dict):
+            return self.file(node, Node(kind, inner.at), inner, {})
+        options = dict(inner.value)
+        path = options.pop("path", None)
+        if path is None:
+            return self.wrong(node, inner.at, "'path' is missing", f"write {{{kind}: {{path: PATH}}}}")
+        return self.file(node, Node(kind, inner.at), path, options)
+
+    def file(self, node: Node, kind: Node, path: Node, options: dict[str, Node]) -> Node:
+        """Put a source together, its options looked at."""
+        fitting = {
+            key: option
+            for key, written in options.items()
+            if (option := self.option(str(kind.value), key, written)) is not None
+        }
+        return replace(node, value={"kind": kind, "path": path, "options": replace(node, value=fitting)})
+
+    def option(self, kind: str, key: str, node: Node) -> Node | None:
+        """Convert an option to the type that its kind wants; ``None`` where there is no such option."""
+        known = FILE_KINDS[kind].options
+        if key not in known:
+            hint = values.one_of(key, ["path", *known])
+            self.report.add(node.at, f"unknown key '{key}' in a source of kind {kind}", hint)
+            return None
+        try:
+            return replace(node, value=_CONVERTERS[known[key]](node.value))
+        except PydanticCustomError as error:
+            if error.context:
+                self.report.add(node.mark, error.context["what"], error.context["hint"])
+            return None
+
+    def map_from(self, node: Node) -> Node:
+        """Lengthen ``COLUMN`` and ``$row`` to ``{column: ...}`` and ``{row: true}``."""
+        if isinstance(node.value, str):
+            if node.value == "$row":
+                return replace(node, value={"row": replace(node, value=True)})
+            if node.value.startswith("$"):
+                hint = "the one word with $ is $row, the number of the row"
+                what = f"{values.show(node.value)} is not known here"
+                return self.wrong(node, node.mark, what, hint)
+            return replace(node, value={"column": node})
+        if isinstance(node.value, dict) and set(node.value) == {"const"}:
+            return node
+        if node.value is BAD:
+            return node
+        hint = "write a column's name, $row, or {const: VALUE}"
+        what = f"this must say where the field's values are, and {self.shown(node)} does not"
+        return self.wrong(node, node.mark, what, hint)
+
+    @staticmethod
+    def shown(node: Node) -> str:
+        return {dict: "this mapping", list: "a list", type(None): "nothing"}.get(
+            type(node.value), values.show(node.value)
+        )
+
+    def no_nothing(self, node: Node) -> Node:
+        """Refuse keys with nothing after them, wherever nothing has no meaning."""
+        if node.value is None:
+            hint = "write a value, or remove the key"
+            return self.wrong(node, node.at, "there is nothing written here", hint)
+        if isinstance(node.value, dict) and set(node.value) == {"const"}:
+            return node
+        return self.each_item(node, self.no_nothing)

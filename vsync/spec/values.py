@@ -1,0 +1,203 @@
+"""The scalars of a spec: what is taken for text, a number, a size or a word of a list, and what is not.
+
+Each type is a plain Python type with a validator in front, so that a person never reads pydantic's own
+phrases. A validator raises :func:`wrong`, whose message and hint the binder passes on.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from vsync.schema import INTEGER_BITS, DataType
+from vsync.spec.nodes import BAD
+from vsync.spec.scalars import DECIMAL, WHOLE
+from vsync.spec.variables import Filled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WRONG = "vsync_wrong"
+REPORTED = "vsync_reported"
+
+_SHOWN = 60
+_UNITS = {"B": 1, **{f"{p}B": 10 ** (3 * (i + 1)) for i, p in enumerate("kMGT")}, "KB": 1000}
+_UNITS |= {f"{p}iB": 2 ** (10 * (i + 1)) for i, p in enumerate("KMGT")}
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)\Z")
+
+
+def wrong(what: str, hint: str | None = None) -> PydanticCustomError:
+    """Make the error that a validator raises."""
+    return PydanticCustomError(WRONG, "{what}", {"what": what, "hint": hint})
+
+
+def show(value: Any) -> str:
+    """Name a value as it was written, in a few words."""
+    if isinstance(value, Filled):
+        value = value.written
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"'{value}'" if len(value) <= _SHOWN else f"'{value[:_SHOWN]}...'"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return str(value)
+
+
+def one_of(value: Any, words: Iterable[str], what: str = "one of these") -> str:
+    """Name the word that was probably meant, or all there are."""
+    known = {word.lower(): word for word in words}
+    close = get_close_matches(str(value).lower(), known, 1)
+    return f"did you mean {known[close[0]]}?" if close else f"write {what}: {', '.join(known.values())}"
+
+
+def plain(value: Any) -> Any:
+    """Strip a value down to what YAML and JSON have."""
+    if value is BAD:
+        raise PydanticCustomError(REPORTED, "reported")
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def text(value: Any) -> str:
+    """Take text only: a number or truth value that was meant as text must be quoted."""
+    value = plain(value) if not isinstance(value, Filled) else value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, dict | list):
+        raise wrong(f"this must be text, not {show(value)}")
+    raise wrong(f"this must be text, and {show(value)} is none", f'quote it: "{show(value)}"')
+
+
+def whole(value: Any) -> int:
+    """Take a whole number; text only where a variable was put in."""
+    if isinstance(value, Filled) and WHOLE.match(value.strip()):
+        return int(value)
+    value = value if isinstance(value, Filled) else plain(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    hint = "remove the quotes" if isinstance(value, str) and WHOLE.match(value) else None
+    raise wrong(f"this must be a whole number, not {show(value)}", hint)
+
+
+def truth(value: Any) -> bool:
+    """Take true or false; text only where a variable was put in."""
+    if isinstance(value, Filled) and value.strip().lower() in {"true", "false"}:
+        return value.strip().lower() == "true"
+    value = value if isinstance(value, Filled) else plain(value)
+    if isinstance(value, bool):
+        return value
+    hint = "remove the quotes" if value in {"true", "false"} else None
+    raise wrong(f"this must be true or false, not {show(value)}", hint)
+
+
+def number(value: Any) -> int | float:
+    """Take any number; text only where a variable was put in."""
+    if isinstance(value, Filled) and DECIMAL.match(value.strip()) and math.isfinite(float(value)):
+        return int(value) if WHOLE.match(value.strip()) else float(value)
+    value = value if isinstance(value, Filled) else plain(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    hint = "remove the quotes" if isinstance(value, str) and DECIMAL.match(value) else None
+    raise wrong(f"this must be a number, not {show(value)}", hint)
+
+
+def scalar(value: Any) -> str | int | float | bool:
+    """Take one value of any kind."""
+    value = plain(value)
+    if isinstance(value, str | int | float):
+        return value
+    raise wrong(f"this must be one value, not {show(value)}")
+
+
+def as_text(value: Any) -> str:
+    """Take one value of any kind as the text that Milvus keeps of it."""
+    value = scalar(value)
+    return show(value) if isinstance(value, bool) else str(value)
+
+
+def size(value: Any) -> int:
+    """Take a number of bytes, or text such as ``16MiB``."""
+    value = value if isinstance(value, Filled) else plain(value)
+    hint = "write a number of bytes, or a size such as 16MiB or 16MB"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.match(value.strip()) if isinstance(value, str) else None
+    if match is None or (match[2] or "B") not in _UNITS:
+        raise wrong(f"this must be a size, not {show(value)}", hint)
+    return int(float(match[1]) * _UNITS[match[2] or "B"])
+
+
+def show_size(count: int) -> int | str:
+    """Write bytes as :func:`size` reads them, in the largest binary unit that is exact."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if count and count % _UNITS[unit] == 0:
+            return f"{count // _UNITS[unit]}{unit}"
+    return count
+
+
+def data_type(value: Any) -> DataType:
+    """Take the name of a field type."""
+    if isinstance(value, DataType):
+        return value
+    word = text(value)
+    if word in DataType.__members__.values():
+        return DataType(word)
+    raise wrong(f"{show(value)} is not a type of a field", one_of(word, map(str, DataType)))
+
+
+_BITS = {kind: 2 ** (bits - 1) for kind, bits in INTEGER_BITS.items()}
+
+
+def default(value: Any, kind: DataType, max_length: int | None) -> Any:
+    """Take the default value of a field of this type."""
+    if kind in _BITS:
+        found = whole(value)
+        if not -_BITS[kind] <= found < _BITS[kind]:
+            raise wrong(f"{found} does not fit into {kind}", f"it takes {-_BITS[kind]} to {_BITS[kind] - 1}")
+        return found
+    if kind in {DataType.FLOAT, DataType.DOUBLE}:
+        return float(number(value))
+    if kind is DataType.BOOL:
+        return truth(value)
+    if kind is DataType.VARCHAR:
+        found_text = text(value)
+        if max_length is not None and len(found_text.encode()) > max_length:
+            raise wrong(f"the default has more than the {max_length} bytes of max_length")
+        return found_text
+    plain(value)
+    raise wrong(f"a field of type {kind} has no default", "remove it")
+
+
+def word(*words: str, later: tuple[str, ...] = ()) -> BeforeValidator:
+    """Take one of these words; those of a ``later`` release are told apart from mistakes."""
+
+    def check(value: Any) -> str:
+        found = text(value)
+        if found in later:
+            raise wrong(f"'{found}' comes with a later release", one_of("", words))
+        if found not in words:
+            raise wrong(f"{show(value)} is not known here", one_of(found, words))
+        return found
+
+    return BeforeValidator(check)
+
+
+Text = Annotated[str, BeforeValidator(text)]
+Whole = Annotated[int, BeforeValidator(whole)]
+Truth = Annotated[bool, BeforeValidator(truth)]
+Size = Annotated[int, BeforeValidator(size)]
+AsText = Annotated[str, BeforeValidator(as_text)]
+Scalar = Annotated[str | int | float | bool, BeforeValidator(scalar)]
+Plain = Annotated[Any, BeforeValidator(plain)]
+Type = Annotated[DataType, BeforeValidator(data_type)]
