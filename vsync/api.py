@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,13 @@ from vsync.planning.steps import Clear, Plan
 from vsync.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from vsync.applying.events import Report, Settled
-    from vsync.applying.journal import Journal, RunRecord
     from vsync.applying.settings import Settings, Stop
     from vsync.connectors.base import Target
+    from vsync.state.journal import Journal
+    from vsync.state.view import RunRecord, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +64,21 @@ class Status:
 
 def status(state: Path) -> Status:
     """Read a state, also while an apply writes it; an absent one knows nothing."""
-    from vsync.applying.lock import is_held
+    from vsync.state.lock import is_held
 
-    with _journal(state, create=False) as journal:
-        run = journal.last_run() if journal else None
-        if journal is None or run is None:
+    with _view(state) as view:
+        run = view.last_run() if view else None
+        if view is None or run is None:
             return Status(None, running=False, items=(), rejects=0)
-        items = tuple(Item(*row) for row in journal.progress(run.target))
-        return Status(run, is_held(state), items, len(journal.rejects(run.target)))
+        items = tuple(Item(*row) for row in view.progress(run.target))
+        return Status(run, is_held(state), items, len(view.rejects(run.target)))
 
 
 def state_path(spec: Spec | Plan, state: Path | None = None) -> Path:
     """Say where the state of a spec lies: ``.vsync/NAME.db`` beside it, or where it was told to be."""
     if state is not None:
         return state
-    name = spec.name if isinstance(spec, Spec) else spec.spec_name
+    name = (spec.name or "vsync.yaml") if isinstance(spec, Spec) else spec.spec_name
     return Path(spec.folder) / ".vsync" / f"{Path(name).stem}.db"
 
 
@@ -86,15 +88,15 @@ def plan(spec: Spec, *, state: Path | None = None, choice: Choice | None = None,
     Conflicts are in ``plan.conflicts``; raises where sources or target cannot be read at all.
     """
     path = state_path(spec, state)
-    with _target(spec, create=False) as target, _journal(path, create=False) as journal:
-        made = _plan(spec, target, journal, choice or Choice())
+    with _target(spec) as target, _view(path) as view:
+        made = _plan(spec, target, view, choice or Choice())
         return _deepened(made, target) if deep else made
 
 
-def _plan(spec: Spec, target: Target, journal: Journal | None, choice: Choice) -> Plan:
+def _plan(spec: Spec, target: Target, view: View | None, choice: Choice) -> Plan:
     from vsync.observing import gather
 
-    facts = gather(spec, target, journal, choice)
+    facts = gather(spec, target, view, choice)
     return build_plan(spec, facts, choice)
 
 
@@ -121,18 +123,19 @@ def apply(
     ``confirm(plan)`` is asked before anything is written, for a spec; ``False`` ends with ConflictError. Raises
     MismatchError at the end where counts differ or rows were rejected.
     """
-    from vsync.applying.lock import locked
     from vsync.applying.settings import Settings as DefaultSettings
     from vsync.applying.settings import Stop as NoStop
+    from vsync.state.file import make_folder
+    from vsync.state.journal import Journal, holder
+    from vsync.state.lock import locked
 
     saved = what if isinstance(what, Plan) else None
     spec = spec_of(saved, environ) if saved else what
     assert isinstance(spec, Spec)
     path = state_path(saved or spec, state)
     choice = Choice(allow_destroy=saved.allow_destroy) if saved else choice or Choice()
-    _make_state_folder(path)
-    with locked(path, _holder()), _journal(path, create=True) as journal, _target(spec, create=False) as target:
-        assert journal is not None
+    make_folder(path.parent)
+    with locked(path, holder()), closing(Journal(path)) as journal, _target(spec) as target:
         fresh = _plan(spec, target, journal, choice)
         _refuse_conflicts(fresh)
         if saved is not None:
@@ -141,12 +144,24 @@ def apply(
         elif confirm is not None and not fresh.empty and not confirm(fresh):
             raise ConflictError("nothing was applied: it was not agreed to")
         return _carry_out(
-            fresh, saved or fresh, target, journal, settings or DefaultSettings(), stop or NoStop(), report or _silent
+            fresh,
+            saved or fresh,
+            target,
+            journal,
+            settings or DefaultSettings(),
+            stop or NoStop(),
+            report or _silent,
         )
 
 
 def _carry_out(
-    fresh: Plan, approved: Plan, target: Target, journal: Journal, settings: Settings, stop: Stop, report: Report
+    fresh: Plan,
+    approved: Plan,
+    target: Target,
+    journal: Journal,
+    settings: Settings,
+    stop: Stop,
+    report: Report,
 ) -> Result:
     from vsync.applying.run import carry_out
 
@@ -184,9 +199,7 @@ def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
     if fresh.target != saved.target:
         moved.append(f"the target is {fresh.target}, it was {saved.target}")
     if not resumes:
-        moved += [
-            f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d
-        ]
+        moved += [f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d]
         moved += _sources_moved(saved, fresh)
     approved = set(saved.steps)
     new = [s for s in fresh.steps if s not in approved]
@@ -200,7 +213,8 @@ def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
             moved.append(f"{d.address} holds {d.before} rows, the plan saw {was.before}")
     if moved:
         raise StalePlanError(
-            f"the saved plan is stale: {'; '.join(dict.fromkeys(moved))}", hint="make it again: vsync plan --out FILE"
+            f"the saved plan is stale: {'; '.join(dict.fromkeys(moved))}",
+            hint="make it again: vsync plan --out FILE",
         )
 
 
@@ -220,43 +234,27 @@ def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:
 
 
 @contextmanager
-def _target(spec: Spec, *, create: bool) -> Iterator[Target]:
+def _target(spec: Spec) -> Iterator[Target]:
+    """Open a spec's target; a Milvus Lite that is not there stays so until something is created in it."""
     from vsync.connectors.milvus import open_target
 
     connection = spec.target.milvus
     uri = str((Path(spec.folder) / connection.uri).absolute()) if connection.is_lite else connection.uri
     token = connection.token.resolve(spec.folder, os.environ) if connection.token else None
-    target: Target = open_target(uri, token, connection.database, create=create)
-    try:
+    with closing(open_target(uri, token, connection.database)) as target:
         yield target
-    finally:
-        target.close()
 
 
 @contextmanager
-def _journal(path: Path, *, create: bool) -> Iterator[Journal | None]:
-    from vsync.applying.journal import Journal as Opened
+def _view(path: Path) -> Iterator[View | None]:
+    """Open a state for reading; ``None`` where there is none."""
+    from vsync.state.view import View as Opened
 
-    if not create and not path.exists():
+    if not path.exists():
         yield None
         return
-    journal = Opened(path, create=create)
-    try:
-        yield journal
-    finally:
-        journal.close()
-
-
-def _make_state_folder(path: Path) -> None:
-    from vsync.applying.journal import make_folder
-
-    make_folder(path.parent)
-
-
-def _holder() -> str:
-    from vsync.applying.journal import holder
-
-    return holder()
+    with closing(Opened(path)) as view:
+        yield view
 
 
 def _silent(_event: object) -> None:

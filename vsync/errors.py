@@ -47,7 +47,9 @@ class VsyncError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str | list[Problem], *, where: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self, what: str | list[Problem], *, where: str | None = None, hint: str | None = None
+    ) -> None:
         self.problems = what if isinstance(what, list) else [Problem(what, where, hint)]
         super().__init__("\n".join(map(str, self.problems)))
 

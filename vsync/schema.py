@@ -126,9 +126,9 @@ class Collection:
 class LiveCollection:
     """A collection as a server describes it, with what can be known of its rows without writing or loading.
 
-    ``id`` changes when the collection is dropped and made again (where the server has ids at all). ``loaded`` is ``None``
-    where being loaded is no state that lasts (embedded Milvus Lite). ``rows`` and the values of ``partition_rows`` are
-    strong counts, ``None`` where the server cannot count (not loaded).
+    ``id`` changes when the collection is dropped and made again (where the server has ids at all). ``loaded`` is
+    ``None`` where being loaded is no state that lasts (embedded Milvus Lite). ``rows`` and the values of
+    ``partition_rows`` are strong counts, ``None`` where the server cannot count (not loaded).
     """
 
     schema: Collection

@@ -97,8 +97,8 @@ def test_null_vectors_stay_null(tmp_path: Path, kind: pa.DataType) -> None:
 
 
 def test_a_ragged_row_is_named(tmp_path: Path) -> None:
-    rows = [[1.0, 2.0]] * 1000
-    rows[777] = [1.0]
+    rows: list[list[float] | None] = [[1.0, 2.0]] * 1000
+    rows[776], rows[777] = None, [1.0]
     source = open_source(write(tmp_path / "a.parquet", x=pa.array(rows, pa.list_(pa.float32()))))
     assert source.describe().columns[0].type == pa.list_(pa.float32(), 2)
     assert source.read((700, 777), ["x"]).num_rows == 77

@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
         "vsync.rows",
     },
     "vsync.observing": {
-        "vsync.applying.journal",
+        "vsync.state.journal",
         "vsync.applying.worker",
         "vsync.connectors.base",
         "vsync.connectors.files",

@@ -44,9 +44,7 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
         return st.lists(st.floats(width=16).map(np.float16), min_size=dim, max_size=dim)
     if kind is DataType.INT8_VECTOR:
         return st.lists(st.integers(-128, 127), min_size=dim, max_size=dim)
-    if kind in {DataType.BFLOAT16_VECTOR, DataType.BINARY_VECTOR}:
-        size = dim * 2 if kind is DataType.BFLOAT16_VECTOR else dim // 8
-        return st.binary(min_size=size, max_size=size)
+    size = dim // 8 if kind is DataType.BINARY_VECTOR else dim * 2
     return {
         DataType.FLOAT: FLOATS,
         DataType.DOUBLE: st.floats(),
@@ -54,6 +52,8 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
         DataType.VARCHAR: TEXTS,
         DataType.JSON: st.sampled_from([b"{}", b'{"a": 1e3, "\xc3\xa9": [null]}', b"[1, 2]", b"-0.0"]),
         DataType.SPARSE_FLOAT_VECTOR: SPARSE,
+        DataType.BFLOAT16_VECTOR: st.binary(min_size=size, max_size=size),
+        DataType.BINARY_VECTOR: st.binary(min_size=size, max_size=size),
     }[kind]
 
 

@@ -247,12 +247,10 @@ def test_a_spec_made_by_hand_has_no_place() -> None:
 
 def test_merged_keys_stand_where_they_are_merged_and_give_way() -> None:
     spec = parse(
-        (
-            "version: 1\ntarget: x.db\nx-f: &f {id: {type: int64, primary: true}, v: {type: "
-            "float_vector, dim: 4}}\n"
-            "collections:\n  a:\n    fields:\n      <<: *f\n      v: {type: float_vector, dim: "
-            "8}\n      w: {type: float}\n"
-        )
+        "version: 1\ntarget: x.db\nx-f: &f {id: {type: int64, primary: true}, v: {type: "
+        "float_vector, dim: 4}}\n"
+        "collections:\n  a:\n    fields:\n      <<: *f\n      v: {type: float_vector, dim: "
+        "8}\n      w: {type: float}\n"
     )
     fields = spec.collections["a"].fields
     assert fields is not None

@@ -183,6 +183,7 @@ TARGETS = [
         "prod",
         "2:9: a target in one word is an address, and 'prod' is a connection; write target: {milvus: prod}",
     ),
+    ("{milvus: x.db, name: y}", "2:24: unknown key 'name'; write target: {milvus: NAME}"),
     ("{milvus: prd}", "2:18: there is no connection 'prd'; did you mean prod?"),
     ("{milvus: {token: {env: T}}}", "2:10: 'uri' is missing; write uri: http://HOST:19530"),
     (

@@ -153,9 +153,12 @@ def test_what_the_language_refuses_in_shape_the_schema_refuses_too(text: str) ->
 
 
 def test_reading_a_spec_loads_no_vendor_library() -> None:
-    program = "import sys; from vsync.spec import load_spec; load_spec(sys.argv[1], environ={});"(
-        "print(*{m.partition('.')[0] for m in sys.modules} & {'pyarrow', 'numpy', 'pymilvus', "
-        "'h5py', 'faiss', 'grpc'})"
-    )
+    program = """
+import sys
+from vsync.spec import load_spec
+load_spec(sys.argv[1], environ={})
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(*loaded & {"pyarrow", "numpy", "pymilvus", "h5py", "faiss", "grpc"})
+"""
     run = [sys.executable, "-c", program, str(ROOT / "specs" / "simple.yaml")]
     assert subprocess.run(run, check=True, capture_output=True, text=True, cwd=ROOT).stdout.strip() == ""

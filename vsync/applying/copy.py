@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vsync.applying.events import ChunkAcked, ChunkFailed, Report, Stopping
-from vsync.applying.journal import Journal, Outcome
 from vsync.errors import BadRowsError, LimitError, TransientError, VsyncError
+from vsync.state.journal import Journal, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from vsync.applying.settings import Settings, Stop
     from vsync.applying.worker import Prepared, Sent, Task, Worker
 
@@ -61,7 +62,7 @@ class Copier:
             if self.stop.is_set() and not told:
                 told = True
                 self.report(Stopping(len(sending)))
-            running = {*sending, *(f for _, f in preparing if self._may_start())}
+            running: set[Future[Any]] = {*sending, *(f for _, f in preparing if self._may_start())}
             if not running:
                 break
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -78,9 +79,7 @@ class Copier:
         return self.deadline is not None and time.monotonic() > self.deadline
 
     def _may_start(self) -> bool:
-        fatal = self.failed and (
-            self.settings.fail_fast or any(not isinstance(e, BadRowsError) for e in self.failed)
-        )
+        fatal = self.failed and (self.settings.fail_fast or any(not isinstance(e, BadRowsError) for e in self.failed))
         return not (self.stop.is_set() or self._late() or fatal)
 
     def _fill(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Union
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +107,7 @@ class RunEnded:
     journal_seconds: float
 
 
-Event = Union[
-    RunBegan,
-    StepBegan,
-    StepProgress,
-    StepEnded,
-    ChunkAcked,
-    ChunkFailed,
-    Waiting,
-    Stopping,
-    Settled,
-    RunEnded,
-]
+Event = (
+    RunBegan | StepBegan | StepProgress | StepEnded | ChunkAcked | ChunkFailed | Waiting | Stopping | Settled | RunEnded
+)
 Report = Callable[[Event], None]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
@@ -14,6 +13,9 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 from vsync.applying.events import Report, Waiting
 from vsync.applying.settings import Stop
 from vsync.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -54,7 +56,12 @@ class Retry:
         attempts = None if self.retries is None else self.retries + 1
         try:
             for attempt in stamina.retry_context(
-                on=again, attempts=attempts, timeout=self.max_downtime, wait_initial=0.2, wait_max=5.0, wait_jitter=1.0
+                on=again,
+                attempts=attempts,
+                timeout=self.max_downtime,
+                wait_initial=0.2,
+                wait_max=5.0,
+                wait_jitter=1.0,
             ):
                 with attempt:
                     return function(*args)

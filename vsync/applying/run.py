@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -18,12 +17,13 @@ from vsync.errors import MismatchError, Problem, StalePlanError, StoppedError
 from vsync.planning import steps as s
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from vsync.applying.journal import Journal
     from vsync.applying.settings import Settings, Stop
     from vsync.connectors.base import Target
     from vsync.planning.facts import JournalFacts
+    from vsync.state.journal import Journal
 
 
 @dataclass(slots=True)
@@ -110,7 +110,9 @@ def _steps(run: Run) -> None:
 def _stop_here(run: Run) -> None:
     if run.stop.is_set():
         raise StoppedError(
-            "stopped; what is done is kept", signal=run.stop.signal, hint="run the same command again to go on"
+            "stopped; what is done is kept",
+            signal=run.stop.signal,
+            hint="run the same command again to go on",
         )
 
 
@@ -169,40 +171,59 @@ def _collection_id(run: Run, name: str) -> str:
 def _step(run: Run, step: s.Step) -> None:
     text = s.describe(step, run.plan)
     run.report(StepBegan(text))
-    call = run.retry.call
+
+    def progress(percent: int) -> None:
+        _stop_here(run)  # the server goes on building and loading by itself
+        run.report(StepProgress(text, percent))
+
     match step:
-        case s.CreateDatabase():
-            call(run.target.create_database)
-        case s.DropCollection(name):
-            call(run.target.drop_collection, name)
         case s.CreateCollection(name):
-            run.journal.creating(run.key, f"collection.{name}")
-            call(run.target.create_collection, run.plan.collections[name])
-            run.journal.created(run.key, f"collection.{name}", _collection_id(run, name))
-        case s.SetProperties(name, properties):
-            call(run.target.set_properties, name, dict(properties))
-        case s.CreatePartition(name, partition):
-            call(run.target.create_partition, name, partition)
-        case s.Clear(address):
-            to = run.plan.destination(address)
-            call(run.target.clear, to.collection, to.partition)
-        case s.Flush(name):
-            call(run.target.flush, name)
-        case s.DropIndex(name, field_name):
-            call(run.target.drop_index, name, field_name)
-        case s.CreateIndex(name, index):
-            call(run.target.create_index, name, index)
-        case s.Load(name):
-            call(run.target.load, name, lambda percent: run.report(StepProgress(text, percent)))
-        case s.Release(name):
-            call(run.target.release, name)
+            _create_collection(run, name)
         case s.Verify(address):
             _verify(run, run.plan.destination(address))
-        case s.SetAlias(alias, name):
+        case s.SetAlias(_, name):
             _mark_finished(run, name)
             _raise_mismatches(run)
-            call(run.target.set_alias, alias, name)
+            _change(run, step, progress)
+        case _:
+            _change(run, step, progress)
     run.report(StepEnded(text))
+
+
+def _create_collection(run: Run, name: str) -> None:
+    """Create a collection, recorded before and after: what a kill leaves in between is known to be ours."""
+    run.journal.creating(run.key, f"collection.{name}")
+    run.retry.call(run.target.create_collection, run.plan.collections[name])
+    run.journal.created(run.key, f"collection.{name}", _collection_id(run, name))
+
+
+def _change(run: Run, step: s.Step, progress: Callable[[int], None]) -> None:
+    """Make one change to the target."""
+    target, call = run.target, run.retry.call
+    match step:
+        case s.CreateDatabase():
+            call(target.create_database)
+        case s.DropCollection(name):
+            call(target.drop_collection, name)
+        case s.SetProperties(name, properties):
+            call(target.set_properties, name, dict(properties))
+        case s.CreatePartition(name, partition):
+            call(target.create_partition, name, partition)
+        case s.Clear(address):
+            to = run.plan.destination(address)
+            call(target.clear, to.collection, to.partition)
+        case s.Flush(name):
+            call(target.flush, name)
+        case s.DropIndex(name, field_name):
+            call(target.drop_index, name, field_name)
+        case s.CreateIndex(name, index):
+            call(target.create_index, name, index, progress)
+        case s.Load(name):
+            call(target.load, name, progress)
+        case s.Release(name):
+            call(target.release, name)
+        case s.SetAlias(alias, name):
+            call(target.set_alias, alias, name)
 
 
 def _verify(run: Run, to: s.Destination) -> None:

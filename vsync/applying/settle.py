@@ -1,8 +1,8 @@
 """Settling what is in doubt where the server makes the keys (auto_id).
 
 An insert whose answer did not come cannot be repeated blindly: its rows would be there twice, under new keys. But every
-key that was acknowledged is in the journal, and the destination held no rows that the journal does not know. So what lies
-under any other key is what requests in doubt left there: it is removed, and their rows are sent again.
+key that was acknowledged is in the journal, and the destination held no rows that the journal does not know. So what
+lies under any other key is what requests in doubt left there: it is removed, and their rows are sent again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from vsync.errors import ConflictError
 
 if TYPE_CHECKING:
-    from vsync.applying.journal import Journal
     from vsync.applying.retry import Retry
     from vsync.connectors.base import Target
+    from vsync.state.journal import Journal
 
 
 def remove_strays(
@@ -30,8 +30,8 @@ def remove_strays(
         raise ConflictError(
             f"collection.{collection} holds {strays:,} rows under keys that this state does not know, and only "
             f"{rows_in_doubt:,} rows are in doubt: another program writes there too",
-            hint="vsync removes nothing that may be somebody else's; empty the collection and apply again, or declare a "
-            "key of the data's own",
+            hint="vsync removes nothing that may be somebody else's; empty the collection and apply again, or declare "
+            "a key of the data's own",
         )
     if strays:
         retry.call(target.remove_outside, collection, ranges)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +18,16 @@ import pyarrow as pa
 
 from vsync.connectors.registry import open_source
 from vsync.errors import BadRowsError, SourceChangedError
-from vsync.planning.steps import CopyChunk, Destination, Unit
-from vsync.rows import BadRow, Constant, FromColumn, Mapped, RowNumber, bad_rows_error, columns_of, digest, take_rows
+from vsync.planning.origins import mapping_of
+from vsync.rows import BadRow, bad_rows_error, columns_of, digest, take_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
     from vsync.applying.retry import Limiter, Retry
     from vsync.connectors.base import Acked, Source, Target, Writer
+    from vsync.planning.steps import CopyChunk, Destination, Unit
     from vsync.schema import Collection
 
 OPEN_SOURCES = 16
@@ -63,18 +65,6 @@ class Sent:
     prepared: Prepared
     written: int
     key_ranges: tuple[tuple[int, int], ...]
-
-
-def mapping_of(unit: Unit, collection: Collection) -> tuple[Mapped, ...]:
-    """Rebuild the mapping of a unit from the plan's plain form."""
-    return tuple(Mapped(f, origin_of(unit.origins[f.name])) for f in collection.fields if f.name in unit.origins)
-
-
-def origin_of(said: str | dict[str, Any]) -> FromColumn | RowNumber | Constant:
-    """Read an origin from its plain form: a column's name, ``$row`` or ``{"const": value}``."""
-    if isinstance(said, dict):
-        return Constant(said["const"])
-    return RowNumber() if said == "$row" else FromColumn(said)
 
 
 class Sources:
@@ -188,7 +178,8 @@ class Worker:
         """Send a chunk's requests, each until it is acknowledged; what was in doubt is sent again as it was."""
         task = prepared.task
         writer = self.writer(task.to, task.collection)
-        written, ranges = 0, []
+        written = 0
+        ranges: list[tuple[int, int]] = []
         for request in prepared.requests:
             self.limiter.wait(prepared.nbytes // len(prepared.requests))
             acked = self._acknowledged(writer, request, auto_id=task.collection.primary.auto_id)
@@ -201,9 +192,7 @@ class Worker:
         return self.retry.call(writer.send, request, repeat_in_doubt=not auto_id)
 
 
-def _without(
-    rows: pa.RecordBatch, numbers: Any, dropped: Sequence[int]
-) -> tuple[pa.RecordBatch, Any]:
+def _without(rows: pa.RecordBatch, numbers: Any, dropped: Sequence[int]) -> tuple[pa.RecordBatch, Any]:
     """Leave out the rows that lost a collision of keys."""
     if not dropped:
         return rows, numbers

@@ -17,17 +17,17 @@ retry), :class:`vsync.errors.TooLargeError` or :class:`vsync.errors.TargetError`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
-
-from vsync.errors import Problem
-from vsync.schema import Collection, Index, LiveCollection
-
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from vsync.errors import Problem
     from vsync.rows import Rules
+    from vsync.schema import Collection, Index, LiveCollection
 
 Bounds = tuple[int, int]
 """A chunk of a file: row numbers, first included, last excluded."""
@@ -117,14 +117,21 @@ class Writer(Protocol):
 class Target(Protocol):
     """A database that collections live in; see the module's docstring for what its methods promise."""
 
-    identity: str
-    """What tells this database from any other: no credentials in it."""
-    label: str
-    """For people: address and server version."""
-    writers: int
-    """How many requests in flight one collection bears."""
-    rules: Rules
-    """What this server refuses in values, beyond what a field's type says."""
+    @property
+    def identity(self) -> str:
+        """What tells this database from any other: no credentials in it."""
+
+    @property
+    def label(self) -> str:
+        """For people: address and server version."""
+
+    @property
+    def writers(self) -> int:
+        """How many requests in flight one collection bears."""
+
+    @property
+    def rules(self) -> Rules:
+        """What this server refuses in values, beyond what a field's type says."""
 
     def observe(self, names: Sequence[str], *, count: bool = True) -> dict[str, LiveCollection]:
         """Describe those of these collections that are there; counts are strong. Reads only."""
@@ -162,14 +169,14 @@ class Target(Protocol):
     def clear(self, collection: str, partition: str | None) -> None:
         """Remove all rows of a partition (``None``: ``_default``), keeping it."""
 
-    def create_index(self, collection: str, index: Index) -> None:
-        """Create it where it is not there, and wait until it is built."""
+    def create_index(self, collection: str, index: Index, progress: Callable[[int], None]) -> None:
+        """Create it where it is not there, and wait until it is built; ``progress`` is told percents, and may raise."""
 
     def drop_index(self, collection: str, field: str) -> None:
         """Drop the index of a field, releasing the collection first."""
 
     def load(self, collection: str, progress: Callable[[int], None]) -> None:
-        """Load it and wait; ``progress`` is told percents."""
+        """Load it and wait; ``progress`` is told percents, and may raise."""
 
     def release(self, collection: str) -> None:
         """Release it from memory."""

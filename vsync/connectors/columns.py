@@ -86,13 +86,27 @@ def from_numpy(array: np.ndarray[Any, Any], valid: np.ndarray[Any, Any] | None =
         return pa.Array.from_buffers(kind, rows, [mask, pa.py_buffer(array)])
     if pa.types.is_fixed_size_list(kind):
         return pa.Array.from_buffers(kind, rows, [mask], children=[_numbers(kind.value_type, array)])
-    return pa.array(array.tolist(), type=kind) if array.dtype.kind == "U" else _numbers(kind, array)
+    if array.dtype.kind == "U":
+        coded = [value.encode() for value in array.tolist()]
+        return strings([len(value) for value in coded], b"".join(coded))
+    return _numbers(kind, array)
 
 
 def _numbers(kind: pa.DataType, array: np.ndarray[Any, Any]) -> pa.Array:
     """Wrap numbers in the array's order; ``pyarrow.array`` would import pandas for it, for half a second."""
     data = np.packbits(array, bitorder="little") if array.dtype.kind == "b" else array.view(np.uint8)
     return pa.Array.from_buffers(kind, array.size, [None, pa.py_buffer(data)])
+
+
+def to_numpy(array: pa.Array) -> np.ndarray[Any, Any]:
+    """Show the values of an array of numbers or bools, under nulls too; without pandas, likewise."""
+    end = array.offset + len(array)
+    data = array.buffers()[1]
+    if pa.types.is_boolean(array.type):
+        bits = np.frombuffer(data, np.uint8)
+        return np.unpackbits(bits, bitorder="little")[array.offset : end].astype(bool)
+    dtype = np.dtype(array.type.to_pandas_dtype())
+    return np.frombuffer(data, dtype)[array.offset : end] if len(array) else np.empty(0, dtype)
 
 
 def text(raw: np.ndarray[Any, Any]) -> pa.Array:
@@ -103,12 +117,19 @@ def text(raw: np.ndarray[Any, Any]) -> pa.Array:
     width = raw.shape[1]
     used = raw != 0
     lengths = np.where(used.any(axis=1), width - used[:, ::-1].argmax(axis=1), 0)
-    offsets = np.zeros(len(raw) + 1, dtype=np.int32)
+    return strings(lengths, raw[np.arange(width) < lengths[:, None]])
+
+
+def strings(lengths: Any, data: Any) -> pa.Array:
+    """Cut UTF-8, one string after the other in a buffer, by the strings' lengths in bytes.
+
+    Raises ``pyarrow.ArrowInvalid`` where one of them is not UTF-8.
+    """
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    data = raw[np.arange(width) < lengths[:, None]]
-    strings = pa.StringArray.from_buffers(len(raw), pa.py_buffer(offsets), pa.py_buffer(data))
-    strings.validate(full=True)
-    return strings
+    array = pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(data))
+    array.validate(full=True)
+    return array
 
 
 def shape(array: Any) -> str:

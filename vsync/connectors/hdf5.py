@@ -223,7 +223,7 @@ def _array(one: _Set, lo: int, hi: int) -> pa.Array:
         return cols.text(raw) if pa.types.is_string(one.column.type) else cols.from_numpy(raw)
     rows = one.dataset[lo:hi]
     if pa.types.is_string(one.column.type):
-        return pa.array(rows.tolist(), type=pa.binary()).cast(pa.utf8())
+        return cols.strings([len(row) for row in rows], b"".join(rows))
     return cols.from_numpy(rows)
 
 

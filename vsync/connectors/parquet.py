@@ -220,19 +220,17 @@ def _width(file: pq.ParquetFile, name: str, kind: pa.DataType, sample: pa.Chunke
 
 def _vectors(lists: pa.Array, width: int, first: int, where: str) -> pa.Array:
     """Turn lists into vectors; raises :class:`SourceError` with the row of another length, or with a hole."""
-    lengths = pc.list_value_length(lists)
-    odd = pc.indices_nonzero(pc.fill_null(pc.not_equal(lengths, width), fill_value=False))
+    lengths, valid = cols.to_numpy(pc.list_value_length(lists)), cols.to_numpy(lists.is_valid())
+    odd = np.flatnonzero(valid & (lengths != width))
     if len(odd):
-        row = odd[0].as_py()
-        what = f"row {first + row} has {lengths[row].as_py()} values, others have {width}"
+        what = f"row {first + int(odd[0])} has {int(lengths[odd[0]])} values, others have {width}"
         raise SourceError(what, where=where, hint="a vector column holds lists of one length")
-    valid = lists.is_valid().to_numpy(zero_copy_only=False)
     values = lists.flatten()
     if values.null_count:
-        hole = pc.indices_nonzero(values.is_null())[0].as_py() // width
+        hole = int(np.flatnonzero(cols.to_numpy(values.is_null()))[0]) // width
         what = f"row {first + int(np.flatnonzero(valid)[hole])} has a null among its values"
         raise SourceError(what, where=where, hint="a vector is null as a whole, or has all its values")
-    matrix = values.to_numpy(zero_copy_only=False).reshape(-1, width)
+    matrix = cols.to_numpy(values).reshape(-1, width)
     if lists.null_count == 0:
         return cols.from_numpy(matrix)
     spread = np.zeros((len(lists), width), dtype=matrix.dtype)

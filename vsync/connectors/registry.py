@@ -5,12 +5,12 @@ Nothing is imported until a kind is opened, so that reading a spec loads no vend
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from vsync.connectors.base import Source

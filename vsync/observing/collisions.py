@@ -1,12 +1,13 @@
 """Finding keys that the data of a collection holds more than once, in bounded memory, spilling to disk.
 
 Keys that ascend within each file, in files whose ranges do not overlap, are unique: that is seen in one pass without
-remembering any. Otherwise every key becomes a record of 32 bytes, spread by hash over files in a temporary folder, each of
-which is then sorted in memory on its own.
+remembering any. Otherwise every key becomes a record of 32 bytes, spread by hash over files in a temporary folder, each
+of which is then sorted in memory on its own.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def _ascending(units: int, blocks: KeyBlocks) -> bool:
         if first is not None and last is not None:
             ranges.append((first, last))
     ranges.sort()
-    return all(a[1] < b[0] for a, b in zip(ranges, ranges[1:]))  # noqa: B905 - pairs of neighbours, one shorter
+    return all(a[1] < b[0] for a, b in itertools.pairwise(ranges))
 
 
 def _buckets(units: int, rows: int, blocks: KeyBlocks) -> Iterator[Records]:

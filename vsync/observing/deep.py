@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsync.applying.worker import mapping_of
 from vsync.connectors.registry import open_source
 from vsync.errors import Problem
+from vsync.planning.origins import mapping_of
 from vsync.planning.steps import Change, CopyChunk, Plan
 from vsync.rows import columns_of, take_rows
 
@@ -38,14 +38,19 @@ def look_deep(plan: Plan, target: Target) -> tuple[tuple[Change, ...], tuple[Pro
             continue
         with closing(open_source(unit.kind, Path(plan.folder) / unit.path, unit.options)) as source:
             for chunk in chunks:
-                _look(plan, chunk, source, target, seen.setdefault(f"{unit.address} {unit.path}", _Seen()), problems)
+                _look(
+                    plan,
+                    chunk,
+                    source,
+                    target,
+                    seen.setdefault(f"{unit.address} {unit.path}", _Seen()),
+                    problems,
+                )
     changes = tuple(_told(c, seen) for c in plan.changes)
     return changes, tuple(problems[:NAMED_BAD_ROWS])
 
 
-def _look(
-    plan: Plan, chunk: CopyChunk, source: Source, target: Target, seen: _Seen, problems: list[Problem]
-) -> None:
+def _look(plan: Plan, chunk: CopyChunk, source: Source, target: Target, seen: _Seen, problems: list[Problem]) -> None:
     unit = plan.units[chunk.unit]
     to = plan.destination(unit.destination)
     collection = plan.collections[to.collection]

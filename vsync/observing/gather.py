@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vsync.errors import Problem
 from vsync.observing.sources import Known, make_units, open_items, settle_collisions
 from vsync.planning.facts import Facts, JournalFacts, TargetFacts, UnitFacts
 from vsync.planning.wanted import Wanted, want
 
 if TYPE_CHECKING:
-    from vsync.applying.journal import Journal
     from vsync.connectors.base import Target
+    from vsync.errors import Problem
     from vsync.planning.choice import Choice
     from vsync.spec import Spec
+    from vsync.state.view import View
 
 
-def gather(spec: Spec, target: Target, journal: Journal | None, choice: Choice) -> Facts:
+def gather(spec: Spec, target: Target, journal: View | None, choice: Choice) -> Facts:
     """Look at sources, journal and target; what cannot be had is a problem in the facts, so that all are shown."""
     journal_facts = journal.facts(target.identity) if journal else JournalFacts()
     known = Known(journal, target.identity, journal_facts)
@@ -36,9 +36,7 @@ def gather(spec: Spec, target: Target, journal: Journal | None, choice: Choice) 
         wanted[name] = whole
         if whole.problems:
             continue
-        made, collisions = settle_collisions(
-            spec, name, whole, make_units(spec, whole, known, target.rules), known
-        )
+        made, collisions = settle_collisions(spec, name, whole, make_units(spec, whole, known, target.rules), known)
         units += made
         problems += collisions
     return Facts(target_facts, journal_facts, wanted, tuple(units), tuple(problems))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,28 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from vsync.connectors.files import expand
 from vsync.connectors.registry import FILE_KINDS, open_source
 from vsync.errors import Problem, SourceError
 from vsync.observing.collisions import Collisions, find_collisions
 from vsync.planning.facts import JournalFacts, UnitFacts
+from vsync.planning.origins import plain_origin
 from vsync.planning.steps import unit_key
 from vsync.planning.wanted import DataItem, Wanted, WantedData
-from vsync.rows import Constant, FromColumn, Mapping, Origin, RowNumber, Rules, columns_of, digest, take_rows
+from vsync.rows import Constant, Mapping, Origin, RowNumber, Rules, columns_of, digest, take_rows
 
 if TYPE_CHECKING:
-    from vsync.applying.journal import Journal
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
     from vsync.connectors.base import Description, Source
-    from vsync.spec import CollectionSpec, Spec
+    from vsync.spec import CollectionSpec, DataSpec, Spec
+    from vsync.state.view import View
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the journal can be asked of one target while sources are looked at; ``journal`` is ``None`` without a state."""
+    """What the state can be asked of one target while sources are looked at; ``None`` without a state."""
 
-    journal: Journal | None
+    journal: View | None
     target: str
     facts: JournalFacts
 
@@ -48,16 +51,19 @@ def open_items(spec: Spec, name: str, problems: list[Problem]) -> list[DataItem]
         except SourceError as e:
             problems += [Problem(p.what, where or p.where, p.hint) for p in e.problems]
             continue
-        described = []
-        for path in paths:
-            try:
-                with closing(open_source(data.source.kind, spec.folder / path, data.source.options)) as source:
-                    described.append(source.describe())
-            except SourceError as e:
-                problems += [Problem(_both(p), where, p.hint) for p in e.problems]
+        described = [d for d in (_describe(spec, data, path, where, problems) for path in paths) if d is not None]
         if len(described) == len(paths):
             items.append(DataItem(index, data, tuple(paths), tuple(described)))
     return items
+
+
+def _describe(spec: Spec, data: DataSpec, path: str, where: str | None, problems: list[Problem]) -> Description | None:
+    try:
+        with closing(open_source(data.source.kind, spec.folder / path, data.source.options)) as source:
+            return source.describe()
+    except SourceError as e:
+        problems += [Problem(_both(p), where, p.hint) for p in e.problems]
+        return None
 
 
 def _both(problem: Problem) -> str:
@@ -79,9 +85,7 @@ def make_units(spec: Spec, wanted: Wanted, known: Known, rules: Rules) -> list[U
     ]
 
 
-def _unit(
-    spec: Spec, data: WantedData, path: str, description: Description, known: Known, rules: Rules
-) -> UnitFacts:
+def _unit(spec: Spec, data: WantedData, path: str, description: Description, known: Known, rules: Rules) -> UnitFacts:
     source_spec = data.item.spec.source
     origins = {m.field.name: plain_origin(m.origin) for m in data.mapping}
     columns = columns_of(data.mapping)
@@ -106,13 +110,6 @@ def _unit(
         origins=origins,
         bounds=bounds,
     )
-
-
-def plain_origin(origin: Origin) -> str | dict[str, Any]:
-    """Write an origin in the plan's plain form."""
-    if isinstance(origin, FromColumn):
-        return origin.column
-    return {"const": origin.value} if isinstance(origin, Constant) else "$row"
 
 
 def _content(
@@ -181,9 +178,7 @@ def settle_collisions(
 def _checked_before(wish: CollectionSpec, units: Sequence[UnitFacts], known: Known) -> bool:
     """Tell whether an earlier apply of the same files found their keys unique."""
     done = known.facts.acked
-    return wish.on_collision == "error" and all(
-        u.key in done or u.key in known.facts.in_doubt for u in units
-    )
+    return wish.on_collision == "error" and all(u.key in done or u.key in known.facts.in_doubt for u in units)
 
 
 def _key_mapping(unit: UnitFacts, wanted: Wanted) -> Mapping:
@@ -199,9 +194,7 @@ def _made_keys(origin: Origin, lo: int, hi: int) -> tuple[pa.Array, NDArray[np.i
     return pa.array([origin.value] * (hi - lo)), numbers
 
 
-def _collision_problem(
-    name: str, units: Sequence[UnitFacts], found: Collisions, where: str | None
-) -> Problem:
+def _collision_problem(name: str, units: Sequence[UnitFacts], found: Collisions, where: str | None) -> Problem:
     pairs = ", ".join(
         f"{units[a].path} row {row} and {units[b].path} row {other}" for (a, row), (b, other) in found.examples
     )
@@ -210,4 +203,3 @@ def _collision_problem(
         where,
         "mend the data, or say which wins: on_collision: first, or last",
     )
-

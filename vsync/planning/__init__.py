@@ -4,6 +4,7 @@
 - ``wanted``   a collection of the spec and the sources of its rows -> its schema and its mappings
 - ``diff``     a schema that is wanted against one that is there -> changes, steps, conflicts
 - ``rows``     the rows that are wanted against the journal's and the target's facts -> what is to be copied
+- ``facts``    what planning is told;  ``choice``  what the user chose;  ``origins``  mappings in plain form
 - ``build``    all of it together: the whole plan
 
 Nothing here reads a file, a socket or a clock.

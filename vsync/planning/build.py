@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
-from vsync.planning.choice import Choice
 from vsync.planning.diff import Difference, diff
-from vsync.planning.facts import Facts, UnitFacts
 from vsync.planning.rows import Brought, Standing, bring
 from vsync.planning.steps import (
     Change,
@@ -29,10 +26,14 @@ from vsync.planning.steps import (
     Unit,
     Verify,
 )
-from vsync.schema import Collection, LiveCollection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from vsync.planning.choice import Choice
+    from vsync.planning.facts import Facts, UnitFacts
     from vsync.planning.wanted import Wanted
+    from vsync.schema import Collection, LiveCollection
     from vsync.spec import Spec
 
 
@@ -63,7 +64,7 @@ def build_plan(spec: Spec, facts: Facts, choice: Choice) -> Plan:
     draft.changes += _orphans(spec, facts)
     return Plan(
         spec=spec.long(),
-        spec_name=spec.name,
+        spec_name=spec.name or "vsync.yaml",
         folder=str(spec.folder),
         spec_digest=spec.digest,
         target=facts.target.identity,
@@ -88,9 +89,7 @@ def observed_digest(live: LiveCollection | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _collection(
-    draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Facts, choice: Choice
-) -> None:
+def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Facts, choice: Choice) -> None:
     wish, live = spec.collections[name], facts.target.live.get(name)
     address = f"collection.{name}"
     draft.conflicts += wanted.problems
@@ -233,9 +232,7 @@ def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:
             draft.steps.append(SetAlias(alias, name, holder))
             moved = holder is not None and holder != name
             text = f"moves from {holder} to {name}" if moved else f"-> {name}"
-            draft.changes.append(
-                Change("update" if moved else "create", f"alias.{alias}", text, (), where)
-            )
+            draft.changes.append(Change("update" if moved else "create", f"alias.{alias}", text, (), where))
 
 
 def _alias_problem(

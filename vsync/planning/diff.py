@@ -84,9 +84,7 @@ def _indexes_to_create(wanted: Collection, *, load: bool | None) -> list[Index]:
     if load is False:
         return declared
     covered = {i.field for i in declared}
-    return declared + [
-        Index(f.name, "AUTOINDEX") for f in wanted.fields if f.type.is_vector and f.name not in covered
-    ]
+    return declared + [Index(f.name, "AUTOINDEX") for f in wanted.fields if f.type.is_vector and f.name not in covered]
 
 
 def _replaced(
@@ -138,7 +136,9 @@ def _forces_replacement(wanted: Collection, live: Collection) -> Iterator[str]:
     for attribute in ("dynamic", "description", "shards", "consistency", "num_partitions"):
         want, have = getattr(wanted, attribute), getattr(live, attribute)
         if want is not None and have is not None and want != have:
-            yield f"{attribute}  {have!r} -> {want!r}" if attribute == "description" else f"{attribute}  {have} -> {want}"
+            yield (
+                f"{attribute}  {have!r} -> {want!r}" if attribute == "description" else f"{attribute}  {have} -> {want}"
+            )
 
 
 def _changed(
@@ -167,11 +167,7 @@ def _changed(
         details.append(f"~ index {index.field}  {old} -> {index}" if old else f"+ index {index.field}  {index}")
     if load and live.loaded is not True:
         missing = {i.field for i in wanted.indexes or ()} | {i.field for i in live.schema.indexes or ()}
-        indexes = [
-            Index(f.name, "AUTOINDEX")
-            for f in live.schema.fields
-            if f.type.is_vector and f.name not in missing
-        ]
+        indexes = [Index(f.name, "AUTOINDEX") for f in live.schema.fields if f.type.is_vector and f.name not in missing]
         after += [CreateIndex(name, i) for i in indexes]
         details += [f"+ index {i.field}  {i}" for i in indexes]
     if load is False and live.loaded:
@@ -184,9 +180,7 @@ def _changed(
         after.append(Load(name))
     changes = [_partition_change(name, p, where) for p in partitions]
     if details:
-        changes.insert(
-            0, Change("update", f"collection.{name}", "will be changed in place", tuple(details), where())
-        )
+        changes.insert(0, Change("update", f"collection.{name}", "will be changed in place", tuple(details), where()))
     return Difference(tuple(before), tuple(after), tuple(changes))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vsync.connectors.base import Bounds
-from vsync.errors import Problem
-from vsync.planning.wanted import Wanted
-from vsync.schema import Collection, Index, LiveCollection
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vsync.connectors.base import Bounds
+    from vsync.errors import Problem
+    from vsync.planning.wanted import Wanted
+    from vsync.schema import Collection, Index, LiveCollection
 
 
 @dataclass(frozen=True, slots=True)

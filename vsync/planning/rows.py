@@ -8,14 +8,17 @@ was dropped or replaced, the destination was cleared, or rows that vsync had lef
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from vsync.errors import Problem
 from vsync.planning.facts import FileFacts, JournalFacts, SessionFacts, UnitFacts
 from vsync.planning.steps import Change, Destination
-from vsync.schema import LiveCollection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vsync.schema import LiveCollection
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Standing:
     allowed: bool
     where: str | None
 
+    @property
+    def holds(self) -> bool:
+        """Whether the collection may hold rows: a key is looked for in all of its partitions."""
+        return self.rows is None or self.rows > 0 or bool(self.live and self.live.rows)
+
 
 def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     """Decide what is to be copied to one destination."""
@@ -61,14 +69,10 @@ def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts)
 
 def _begin(base: Destination, *, before: int | None, probe: bool, epoch: bool = True) -> Destination:
     """Begin a session; with a new epoch nothing that was done before counts."""
-    return replace(
-        base, session=base.session + 1, epoch=base.epoch + (1 if epoch else 0), before=before, probe=probe
-    )
+    return replace(base, session=base.session + 1, epoch=base.epoch + (1 if epoch else 0), before=before, probe=probe)
 
 
-def _skip(
-    at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts
-) -> Brought:
+def _skip(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     held = old.skipped if old else bool(at.rows) or (at.rows is None and not at.ours)
     if not held:
         return _append(at, old, units, journal)
@@ -77,9 +81,7 @@ def _skip(
     return Brought(destination, "skip", clear=False, pending={}, changes=(change,))
 
 
-def _overwrite(
-    at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts
-) -> Brought:
+def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     base = at.base
     if old is not None and old.content == base.content:
         if not old.done:
@@ -96,46 +98,50 @@ def _overwrite(
             at.where,
             f"let them be destroyed: --allow-destroy {base.address}",
         )
-        return Brought(base, "same", clear=False, pending={}, changes=(), conflicts=(problem,))
+        return _refused(base, problem)
     made = _work(begun, units, journal)
     gone = Change("destroy", base.address, f"{rows} will be overwritten", (), at.where)
     return replace(made, clear=True, changes=(gone, *made.changes))
 
 
-def _append(
-    at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts
-) -> Brought:
-    base = at.base
-    holds = at.rows is None or at.rows > 0 or bool(at.live and at.live.rows)
+def _append(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     if old is None:
-        if at.rows is None and at.ours:
-            return _work(_begin(base, before=0, probe=False), units, journal)
-        problem = _cannot_begin(at, holds=holds)
-        if problem is not None:
-            return Brought(base, "same", clear=False, pending={}, changes=(), conflicts=(problem,))
-        return _work(
-            _begin(base, before=at.rows, probe=holds and at.rows is not None), units, journal
-        )
+        return _first(at, units, journal)
     if not old.done:
-        return _work(replace(base, probe=old.probe, before=old.before), units, journal)
+        return _work(replace(at.base, probe=old.probe, before=old.before), units, journal)
+    return _again(at, old, units, journal)
+
+
+def _first(at: Standing, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
+    """Bring rows to a destination for the first time that this state knows of."""
+    if at.rows is None and at.ours:
+        return _work(_begin(at.base, before=0, probe=False), units, journal)
+    problem = _cannot_begin(at)
+    if problem is not None:
+        return _refused(at.base, problem)
+    return _work(_begin(at.base, before=at.rows, probe=at.holds and at.rows is not None), units, journal)
+
+
+def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
+    """Bring what is missing to a destination that an earlier apply finished."""
     gone = at.rows is not None and old.left is not None and at.rows < old.left
     pending = not all(len(journal.acked.get(u.key, ())) == len(u.bounds) for u in units)
     changed = [u for u in units if _was(u, journal).content != u.content]
     if at.auto_id and (gone or changed):
-        return Brought(
-            base, "same", clear=False, pending={}, changes=(), conflicts=(_cannot_repeat(at, old, changed),)
-        )
+        return _refused(at.base, _cannot_repeat(at, old, changed))
     if gone:
-        made = _work(_begin(base, before=at.rows, probe=holds), units, journal)
+        made = _work(_begin(at.base, before=at.rows, probe=at.holds), units, journal)
         text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
-        return replace(made, changes=(Change("warn", base.address, text, (), at.where), *made.changes))
-    if pending:
-        if at.rows is None and base.write == "append":
-            return Brought(
-                base, "same", clear=False, pending={}, changes=(), conflicts=(_not_loaded(at),)
-            )
-        return _work(_begin(base, before=at.rows, probe=holds, epoch=False), units, journal)
-    return _same(at, old)
+        return replace(made, changes=(Change("warn", at.base.address, text, (), at.where), *made.changes))
+    if not pending:
+        return _same(at, old)
+    if at.rows is None and at.base.write == "append":
+        return _refused(at.base, _not_loaded(at))
+    return _work(_begin(at.base, before=at.rows, probe=at.holds, epoch=False), units, journal)
+
+
+def _refused(base: Destination, problem: Problem) -> Brought:
+    return Brought(base, "same", clear=False, pending={}, changes=(), conflicts=(problem,))
 
 
 def _same(at: Standing, old: SessionFacts) -> Brought:
@@ -145,7 +151,13 @@ def _same(at: Standing, old: SessionFacts) -> Brought:
     changes = [Change("same", at.base.address, f"{shown}; sources unchanged; {counted}", (), at.where)]
     if at.rows is not None and old.left is not None and at.rows > old.left:
         changes.append(
-            Change("warn", at.base.address, f"{at.rows - old.left:,} rows not from vsync: left alone", (), at.where)
+            Change(
+                "warn",
+                at.base.address,
+                f"{at.rows - old.left:,} rows not from vsync: left alone",
+                (),
+                at.where,
+            )
         )
     return Brought(at.base, "same", clear=False, pending={}, changes=tuple(changes))
 
@@ -187,9 +199,7 @@ def _copy_change(
         details.append(f"{len(u.losers):,} rows lose a collision of keys and are not copied")
     into = f" -> {destination.partition}" if destination.partition not in {None, "_default"} else ""
     nbytes = round(u.nbytes * rows / u.rows) if u.rows else 0
-    return Change(
-        "copy", u.address, f"{u.path}{into}", tuple(details), None, rows, nbytes, len(pending)
-    )
+    return Change("copy", u.address, f"{u.path}{into}", tuple(details), None, rows, nbytes, len(pending))
 
 
 def _was(u: UnitFacts, journal: JournalFacts) -> FileFacts:
@@ -197,9 +207,9 @@ def _was(u: UnitFacts, journal: JournalFacts) -> FileFacts:
     return journal.files.get((u.address, u.path), FileFacts(u.content, u.rows, u.modified))
 
 
-def _cannot_begin(at: Standing, *, holds: bool) -> Problem | None:
+def _cannot_begin(at: Standing) -> Problem | None:
     address = at.base.address
-    if at.auto_id and holds:
+    if at.auto_id and at.holds:
         rows = "may hold rows" if at.rows is None else f"holds {at.rows:,} rows"
         return Problem(
             f"{address} {rows} that this state does not know, and its keys are made by the server (auto_id): "

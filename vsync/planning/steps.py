@@ -1,8 +1,7 @@
 """The plan as data: its steps, a closed union; what it shows; and its JSON.
 
-A plan holds no secrets, no handles and no clock. It carries the spec it was made from (connections as references),
-fingerprints of every source and of what was observed of the target, so that :mod:`vsync.applying` can tell that the world
-moved since.
+A plan holds no secrets, no handles and no clock. It carries the spec it was made from (connections as references) and
+fingerprints of every source and of what was observed of the target, so that an apply can tell that the world moved.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -147,22 +146,22 @@ class SetAlias:
     kind: Literal["set-alias"] = "set-alias"
 
 
-Step = Union[
-    CreateDatabase,
-    DropCollection,
-    CreateCollection,
-    SetProperties,
-    CreatePartition,
-    Clear,
-    CopyChunk,
-    Flush,
-    DropIndex,
-    CreateIndex,
-    Release,
-    Load,
-    Verify,
-    SetAlias,
-]
+Step = (
+    CreateDatabase
+    | DropCollection
+    | CreateCollection
+    | SetProperties
+    | CreatePartition
+    | Clear
+    | CopyChunk
+    | Flush
+    | DropIndex
+    | CreateIndex
+    | Release
+    | Load
+    | Verify
+    | SetAlias
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,23 +302,16 @@ def unit_key(destination: str, origins: dict[str, Any], content: str) -> str:
 
 def describe(step: Step, plan: Plan) -> str:
     """Say a step in words: ``create-index words vector HNSW COSINE M=16``."""
-    match step:
-        case CreateDatabase(database):
-            return f"{step.kind} {database}"
-        case Clear(address) | Verify(address):
-            return f"{step.kind} {address}"
-        case CreatePartition(name, partition):
-            return f"{step.kind} {name} {partition}"
-        case CopyChunk(index, n, lo, hi):
-            unit = plan.units[index]
-            return f"{step.kind} {unit.address} {unit.path} chunk {n} of {unit.chunks} rows {lo}-{hi - 1}"
-        case CreateIndex(name, built):
-            return f"{step.kind} {name} {built.field} {built}"
-        case DropIndex(name, field_name):
-            return f"{step.kind} {name} {field_name}"
-        case SetProperties(name, properties):
-            return f"{step.kind} {name} " + " ".join(f"{k}={v}" for k, v in properties)
-        case SetAlias(alias, name):
-            return f"{step.kind} {alias} {name}"
-        case _:
-            return f"{step.kind} {step.collection}"
+    return f"{step.kind} {_subject(step, plan)}"
+
+
+def _subject(step: Step, plan: Plan) -> str:
+    if isinstance(step, CopyChunk):
+        unit = plan.units[step.unit]
+        return f"{unit.address} {unit.path} chunk {step.n} of {unit.chunks} rows {step.lo}-{step.hi - 1}"
+    if isinstance(step, CreateIndex):
+        return f"{step.collection} {step.index.field} {step.index}"
+    if isinstance(step, SetProperties):
+        return f"{step.collection} " + " ".join(f"{k}={v}" for k, v in step.properties)
+    words = [getattr(step, name) for name in type(step).__dataclass_fields__ if name not in {"kind", "held_by"}]
+    return " ".join(words)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of,
 from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from vsync.connectors.base import Column, Description
     from vsync.spec import CollectionSpec, DataSpec, Spec
 
@@ -116,9 +117,7 @@ def _declared(name: str, wish: CollectionSpec) -> Collection:
     )
 
 
-def _inferred(
-    spec: Spec, name: str, items: Sequence[DataItem], problems: list[Problem]
-) -> tuple[Field, ...]:
+def _inferred(spec: Spec, name: str, items: Sequence[DataItem], problems: list[Problem]) -> tuple[Field, ...]:
     """Infer fields from the first file of the first item; the others must then fit."""
     where = spec.where("collections", name)
     first = next((i for i in items if i.descriptions), None)
@@ -142,7 +141,9 @@ def _inferred(
         elif first.spec.map:
             problems.append(
                 Problem(
-                    f"no field type holds {_native(origin, description)}", where, f"map another column to {field_name}"
+                    f"no field type holds {_native(origin, description)}",
+                    where,
+                    f"map another column to {field_name}",
                 )
             )
     if key is None:
@@ -150,7 +151,7 @@ def _inferred(
     if not any(f.type.is_vector for f in fields):
         problems.append(
             Problem(
-                f"{description.locator} has no vector column: it holds {_columns(description)}",
+                f"{first.paths[0]} has no vector column: it holds {_columns(description)}",
                 where,
                 "map one: map: {vector: COLUMN}, or declare fields:",
             )
@@ -224,7 +225,7 @@ def _origins(
         elif not (f.auto_id or f.nullable or f.default is not None):
             problems.append(
                 Problem(
-                    f"nothing says where field {f.name} of {name} comes from: {description.locator} holds "
+                    f"nothing says where field {f.name} of {name} comes from: {item.paths[0]} holds "
                     f"{_columns(description)}",
                     spec.where("collections", name, "data", item.index, "map"),
                     f"write map: {{{f.name}: COLUMN}}",
@@ -233,9 +234,7 @@ def _origins(
     return found
 
 
-def _unsaid_origin(
-    f: Field, collection: Collection, description: Description, taken: set[str]
-) -> Origin | None:
+def _unsaid_origin(f: Field, collection: Collection, description: Description, taken: set[str]) -> Origin | None:
     if f.auto_id:
         return None
     free = [c for c in description.columns if c.name not in taken]
@@ -245,9 +244,7 @@ def _unsaid_origin(
     return RowNumber() if f.primary and f.type is DataType.INT64 else None
 
 
-def _candidates(
-    f: Field, collection: Collection, description: Description, free: Sequence[Column]
-) -> Iterator[Column]:
+def _candidates(f: Field, collection: Collection, description: Description, free: Sequence[Column]) -> Iterator[Column]:
     by_name = {c.name: c for c in free}
     if f.name in description.suggested and description.suggested[f.name] in by_name:
         yield by_name[description.suggested[f.name]]

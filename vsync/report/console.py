@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from vsync.errors import Problem, VsyncError
-from vsync.report.words import Line
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vsync.errors import Problem, VsyncError
+    from vsync.report.words import Line
 
 STYLES = {
     "plain": "",

@@ -22,7 +22,9 @@ FORMAT_VERSION = 1
 def say(kind: str, **what: Any) -> None:
     """Print one object."""
     ts = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    line = json.dumps({"type": kind, "ts": ts, "format_version": FORMAT_VERSION, **what}, ensure_ascii=False, default=str)
+    line = json.dumps(
+        {"type": kind, "ts": ts, "format_version": FORMAT_VERSION, **what}, ensure_ascii=False, default=str
+    )
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -37,7 +39,14 @@ def say_plan(plan: Plan) -> None:
         say("conflict", **asdict(problem))
     chunks = sum(isinstance(s, CopyChunk) for s in plan.steps)
     text = "No changes." if plan.empty else summary(plan)
-    say("summary", text=text, empty=plan.empty, conflicts=len(plan.conflicts), steps=len(plan.steps), chunks=chunks)
+    say(
+        "summary",
+        text=text,
+        empty=plan.empty,
+        conflicts=len(plan.conflicts),
+        steps=len(plan.steps),
+        chunks=chunks,
+    )
 
 
 def say_event(event: Event) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from typing_extensions import Self
 
 from vsync.applying import events as e
 from vsync.report.console import console
 from vsync.report.words import duration, many, settled_line, size
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 RATE_SECONDS = 30.0
 """The window that the rate and so the ETA are taken over: long enough to be steady."""
@@ -26,7 +30,7 @@ class _Rate:
     def add(self, rows: int, nbytes: int) -> None:
         now = time.monotonic()
         self._marks.append((now, rows, nbytes))
-        while len(self._marks) > 2 and now - self._marks[0][0] > RATE_SECONDS:
+        while len(self._marks) > 1 and now - self._marks[0][0] > RATE_SECONDS:
             self._marks.popleft()
 
     def now(self) -> tuple[float, float]:
@@ -59,11 +63,13 @@ class ProgressReport:
             disable=not self._bars,
         )
 
-    def __enter__(self) -> ProgressReport:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def pause(self) -> None:
@@ -85,31 +91,35 @@ class ProgressReport:
                 self._begin(event)
             case e.ChunkAcked():
                 self._advance(event)
+            case e.StepBegan() | e.StepProgress() | e.StepEnded():
+                self._follow(event)
             case e.ChunkFailed(address, n):
                 self._say(f"  {address} chunk {n} failed")
             case e.Waiting(reason, attempt, seconds):
-                self._say(f"  waiting for the target: {reason.splitlines()[0]}; attempt {attempt}, again in {seconds:.1f} s")
+                why = reason.splitlines()[0]
+                self._say(f"  waiting for the target: {why}; attempt {attempt}, again in {seconds:.1f} s")
             case e.Stopping(in_flight):
                 self._say(
                     f"  finishing {many(in_flight, 'chunk')}, starting none "
                     "(a second signal stops at once; what is done is kept)"
                 )
-            case e.StepBegan(text):
-                self._step = self._progress.add_task(text, total=100, note="") if self._bars else None
-            case e.StepProgress(text, percent):
-                if self._step is not None:
-                    self._progress.update(self._step, completed=percent)
-                self._say_sometimes(f"  {text}: {percent}%")
-            case e.StepEnded(text):
-                if self._step is not None:
-                    self._progress.remove_task(self._step)
-                self._step = None
-                if not text.startswith("verify"):
-                    self._say(f"  {text}")
             case e.Settled():
                 self._say(f"  {settled_line(event)}")
-            case e.RunEnded():
-                pass
+
+    def _follow(self, event: e.StepBegan | e.StepProgress | e.StepEnded) -> None:
+        """Show a step that is no copy: a bar while it lasts, a line when it is done."""
+        if isinstance(event, e.StepBegan):
+            self._step = self._progress.add_task(event.text, total=100, note="") if self._bars else None
+        elif isinstance(event, e.StepProgress):
+            if self._step is not None:
+                self._progress.update(self._step, completed=event.percent)
+            self._say_sometimes(f"  {event.text}: {event.percent}%")
+        else:
+            if self._step is not None:
+                self._progress.remove_task(self._step)
+            self._step = None
+            if not event.text.startswith("verify"):
+                self._say(f"  {event.text}")
 
     def _begin(self, event: e.RunBegan) -> None:
         self._total = event

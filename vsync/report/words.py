@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from vsync.planning.steps import Change, Plan
-
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from vsync.api import Status
     from vsync.applying.events import Settled
+    from vsync.planning.steps import Change, Plan
 
 Line = tuple[str, str]
 """A style's name (``create``, ``plain``, ...) and a line of text."""
@@ -26,12 +26,16 @@ SYMBOLS = {
 }
 
 
+KIB = 1024
+
+
 def size(nbytes: float) -> str:
     """Say a size: ``3.5 GiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if nbytes < 1024:
-            return f"{nbytes:.0f} {unit}" if unit == "B" or nbytes >= 100 else f"{nbytes:.1f} {unit}"
-        nbytes /= 1024
+        if nbytes < KIB:
+            digits = 0 if unit == "B" or nbytes >= 100 else 1  # noqa: PLR2004 - three digits are enough for anybody
+            return f"{nbytes:.{digits}f} {unit}"
+        nbytes /= KIB
     return f"{nbytes:.1f} TiB"
 
 
@@ -48,7 +52,10 @@ def many(count: int, noun: str) -> str:
 
 def plan_lines(plan: Plan, *, concise: bool = False, state: str = "") -> Iterator[Line]:
     """Show a plan; ``concise`` leaves out what stays as it is."""
-    yield "plain", f"Target {plan.target_label}   Spec {plan.spec_name}" + (f"   State {state}" if state else "")
+    yield (
+        "plain",
+        f"Target {plan.target_label}   Spec {plan.spec_name}" + (f"   State {state}" if state else ""),
+    )
     yield "plain", ""
     shown = [c for c in plan.changes if not (concise and c.action == "same")]
     width = min(48, max((len(c.address) for c in shown), default=0))
@@ -63,7 +70,10 @@ def plan_lines(plan: Plan, *, concise: bool = False, state: str = "") -> Iterato
             yield ("destroy" if line.verdict == "lost" else "update"), f"  ~ {line.address}   {line.what}"
         yield "plain", ""
     if plan.conflicts:
-        yield "destroy", f"Plan: {many(len(plan.conflicts), 'conflict')}; nothing can be applied before they are resolved."
+        yield (
+            "destroy",
+            f"Plan: {many(len(plan.conflicts), 'conflict')}; nothing can be applied before they are resolved.",
+        )
     elif plan.empty:
         yield "create", "No changes. The target holds what the spec says."
     else:
@@ -75,7 +85,10 @@ def _change(change: Change, width: int) -> Iterator[Line]:
     if change.action == "copy":
         amounts = f"   {many(change.rows, 'row')}   {size(change.nbytes)}   {many(change.chunks, 'chunk')}"
     where = f"   {change.where}" if change.where and change.action not in {"copy", "same", "warn"} else ""
-    yield change.action, f"{SYMBOLS[change.action]:>4} {change.address:<{width}}   {change.summary}{amounts}{where}"
+    yield (
+        change.action,
+        f"{SYMBOLS[change.action]:>4} {change.address:<{width}}   {change.summary}{amounts}{where}",
+    )
     for detail in change.details:
         yield change.action if detail[:1] in "+~-" else "dim", f"       {detail}"
 
@@ -135,9 +148,12 @@ def status_lines(seen: Status) -> Iterator[Line]:
         percent = 100 * item.rows_done // item.rows if item.rows else 100
         doubt = f", {item.in_doubt} in doubt" if item.in_doubt else ""
         style = "create" if item.done == item.chunks else "copy"
-        yield style, (
-            f"  {item.address}  {item.path}  {percent}%  {item.rows_done:,} / {item.rows:,} rows, "
-            f"{item.done} / {many(item.chunks, 'chunk')}{doubt}"
+        yield (
+            style,
+            (
+                f"  {item.address}  {item.path}  {percent}%  {item.rows_done:,} / {item.rows:,} rows, "
+                f"{item.done} / {many(item.chunks, 'chunk')}{doubt}"
+            ),
         )
     if seen.rejects:
         yield "warn", f"  {many(seen.rejects, 'value')} rejected: see the rejects file beside the state"

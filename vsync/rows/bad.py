@@ -45,7 +45,8 @@ class Finding:
 
 def found(mask: NDArray[np.bool_], why: str, show: Callable[[int], str]) -> list[Finding]:
     """Make a finding of each true place."""
-    return [Finding(at, show(at), why) for at in np.flatnonzero(mask).tolist()]
+    places = np.flatnonzero(mask).tolist()  # not a vector: positions of bad rows
+    return [Finding(at, show(at), why) for at in places]
 
 
 def bad_rows_error(bad: Sequence[BadRow], *, where: str | None = None) -> BadRowsError:
@@ -69,7 +70,8 @@ def shown(array: pa.Array, at: int) -> str:
         return _shown_bytes(one.cast(pa.binary())[0].as_py() if kind != pa.string() else _raw(one))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         values = one.flatten()
-        head = [_short(v) for v in values.slice(0, SHOWN_ELEMENTS).to_pylist()]
+        few = values.slice(0, SHOWN_ELEMENTS).to_pylist()  # not a vector: the six elements shown
+        head = [_short(v) for v in few]
         more = ", ..." if len(values) > SHOWN_ELEMENTS else ""
         return f"[{', '.join(head)}{more}] ({len(values)} values)"
     return _short(one[0].as_py())

@@ -146,7 +146,7 @@ def _bad_json(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
     objects = rules.json_objects_only or field.name == DYNAMIC_FIELD
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     findings = []
-    for at, raw in enumerate(array.to_pylist()):
+    for at, raw in enumerate(array.to_pylist()):  # not a vector: JSON texts
         if raw is None:
             continue
         try:
@@ -203,9 +203,6 @@ def _bad_sparse(array: pa.Array, rules: Rules) -> list[Finding]:
 
 def _bytes_of(array: pa.Array, lengths: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes | pa.Buffer:
     """Give the bytes of the rows one after the other, without those whose length is to be taken as 0."""
-    offsets = byte_offsets(array)
-    if (np.diff(offsets) == lengths).all():
-        data = array.buffers()[2]
-        return data.slice(offsets[0], offsets[-1] - offsets[0]) if data is not None else b""
-    kept = array.filter(pa.array(lengths > 0))
-    return b"".join(kept.to_pylist())
+    kept = array.filter(pa.array(lengths > 0)) if (byte_lengths(array) != lengths).any() else array
+    offsets, data = byte_offsets(kept), kept.buffers()[2]
+    return data.slice(offsets[0], offsets[-1] - offsets[0]) if data is not None else b""

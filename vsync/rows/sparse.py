@@ -120,7 +120,7 @@ def _from_text(array: pa.Array) -> Casted:
     findings: list[Finding] = []
     lengths = np.zeros(len(array), np.int64)
     indices, values = typed("q"), typed("d")
-    for at, raw in enumerate(array.view(pa.binary()).to_pylist()):
+    for at, raw in enumerate(array.view(pa.binary()).to_pylist()):  # not a vector: JSON texts
         if raw is None:
             continue
         try:

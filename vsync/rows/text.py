@@ -55,7 +55,8 @@ def _checked_text(array: pa.Array) -> Casted:
         array.validate(full=True)
     except pa.ArrowInvalid:
         raw = array.view(pa.binary())
-        bad = np.fromiter((not _is_utf8(v) for v in raw.to_pylist()), np.bool_, len(raw))
+        texts = raw.to_pylist()  # not a vector: texts
+        bad = np.fromiter((not _is_utf8(v) for v in texts), np.bool_, len(raw))
         return Casted(array, tuple(found(bad, "is not UTF-8", partial(shown, raw))))
     return Casted(array)
 

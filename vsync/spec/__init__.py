@@ -66,7 +66,8 @@ def load_spec(
     own by default).
     """
     text = read_text(path, "the spec")
-    return parse_spec(text, name=str(path), folder=Path(path).absolute().parent, variables=variables, environ=environ)
+    folder = Path(path).absolute().parent
+    return parse_spec(text, name=str(path), folder=folder, variables=variables, environ=environ)
 
 
 def parse_spec(

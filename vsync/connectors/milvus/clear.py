@@ -91,10 +91,8 @@ def _clear_lite(client: Client, live: Collection) -> None:
     ddl.flush(client, live.name)  # what is only in memory of a deletion, an insert of the key takes back
 
 
-def _keys(
-    client: Client, collection: str, key: Field, partitions: list[str], expression: str
-) -> list[int | str]:
+def _keys(client: Client, collection: str, key: Field, partitions: list[str], expression: str) -> list[int | str]:
     question = keys.query(collection, expression, [key.name], partitions=partitions, limit=PAGE)
     answer = client.call("Query", question, timeout=DELETE_SECONDS)
-    found: list[int | str] = decode([key], answer.fields_data).column(0).to_pylist()
+    found: list[int | str] = decode([key], answer.fields_data).column(0).to_pylist()  # not a vector: keys
     return found

@@ -61,7 +61,7 @@ class Client:
 
     @property
     def born(self) -> str:
-        """What tells a Lite folder from another that is made at its place: the time its lock file was made."""
+        """What tells a Lite folder from another made at its place: when its lock file was made."""
         return f"{(self.folder / 'LOCK').stat().st_mtime_ns:x}" if self.folder and self.there else ""
 
     @property
@@ -78,20 +78,15 @@ class Client:
     def server(self) -> Server:
         """The kind and version of the server; for a folder that is not there, the embedded one's."""
         if self._server is None:
-            self._server = (
-                self._ask_server() if self._connection or self.there else server_of(wire.LITE_VERSION)
-            )
+            self._server = self._ask_server() if self._connection or self.there else server_of(wire.LITE_VERSION)
         return self._server
 
-    def call(
-        self, method: str, request: Any, *, timeout: float = CALL_SECONDS, doing: str | None = None
-    ) -> Any:
+    def call(self, method: str, request: Any, *, timeout: float = CALL_SECONDS, doing: str | None = None) -> Any:
         """Send one request once; returns its answer, raises what a status other than success says."""
         connection, doing = self._connect(), doing or _DOING.get(method, method)
         if "db_name" in request.DESCRIPTOR.fields_by_name and not request.db_name:
-            request.db_name = (
-                self.database
-            )  # Milvus 2.3 reads it from the metadata for most requests, not for all
+            # Milvus 2.3 reads it from the metadata for most requests, but not for aliases.
+            request.db_name = self.database
         with failures.translated(self.place, doing):
             answer = connection.call(method, request, timeout)
         failures.check(getattr(answer, "status", answer), self.place, doing)
@@ -162,9 +157,7 @@ def _address(uri: str) -> str:
             f"the address of {parts.hostname} carries a password", hint="write `token: {env: NAME}` instead"
         )
     if parts.path.strip("/") or parts.query:
-        raise TargetError(
-            f"{uri} carries more than host and port", hint="write `database: NAME` for a database"
-        )
+        raise TargetError(f"{uri} carries more than host and port", hint="write `database: NAME` for a database")
     try:
         port = parts.port or (443 if parts.scheme == "https" else 19530)
     except ValueError as error:

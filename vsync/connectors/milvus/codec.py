@@ -9,6 +9,7 @@ told by ``valid_data``. The way back is ``decode``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,9 +85,7 @@ def _numbers_of(message: Any) -> dict[str, int]:
     return {f.name: f.number for f in message.DESCRIPTOR.fields}
 
 
-_FIELD, _SCALAR, _VECTOR = map(
-    _numbers_of, (schema_pb2.FieldData, schema_pb2.ScalarField, schema_pb2.VectorField)
-)
+_FIELD, _SCALAR, _VECTOR = map(_numbers_of, (schema_pb2.FieldData, schema_pb2.ScalarField, schema_pb2.VectorField))
 _REQUEST_FIELDS = _numbers_of(milvus_pb2.InsertRequest)["fields_data"]
 _ARRAY_DATA = _numbers_of(schema_pb2.ArrayArray)["data"]
 
@@ -166,9 +165,7 @@ def _column(batch: pa.RecordBatch, field: Field) -> pa.Array:
 
 def encode_field(field: Field, column: pa.Array) -> list[Any]:
     """Make the buffers of one FieldData message."""
-    head = schema_pb2.FieldData(
-        type=NUMBERS[field.type], field_name=field.name, is_dynamic=field.name == DYNAMIC_FIELD
-    )
+    head = schema_pb2.FieldData(type=NUMBERS[field.type], field_name=field.name, is_dynamic=field.name == DYNAMIC_FIELD)
     parts: list[Any] = [head.SerializeToString()]
     if field.nullable or (field.default is not None and field is not META):
         valid = column.is_valid().to_numpy(zero_copy_only=False)
@@ -181,35 +178,42 @@ def encode_field(field: Field, column: pa.Array) -> list[Any]:
 
 
 def _scalars(field: Field, column: pa.Array) -> list[Any]:
-    if field.type is not DataType.ARRAY:
-        return delimited(_SCALAR[SCALAR_SLOTS[field.type]], _leaf(field.type, column))
+    if field.type is DataType.ARRAY:
+        return delimited(_SCALAR["array_data"], _arrays(field, column))
+    if field.type in _PACKED:
+        leaf = delimited(1, [_bytes_of(column.to_numpy(zero_copy_only=False))])
+    else:
+        cells = column.to_pylist()  # not a vector: scalars, which protobuf takes one by one
+        leaf = [_MESSAGES[SCALAR_SLOTS[field.type]](data=cells).SerializeToString()]
+    return delimited(_SCALAR[SCALAR_SLOTS[field.type]], leaf)
+
+
+def _arrays(field: Field, column: pa.Array) -> list[Any]:
+    """Make an ArrayArray. Also an empty cell sets its leaf: Milvus 2.3 dies of one that does not."""
     assert field.element is not None
-    slot = _SCALAR[SCALAR_SLOTS[field.element]]
-    head = schema_pb2.ArrayArray(element_type=NUMBERS[field.element])
-    parts: list[Any] = [head.SerializeToString()]
+    slot, message = SCALAR_SLOTS[field.element], _MESSAGES[SCALAR_SLOTS[field.element]]
+    parts: list[Any] = [schema_pb2.ArrayArray(element_type=NUMBERS[field.element]).SerializeToString()]
     offsets = column.offsets.to_numpy()
-    values = column.values
-    if values.slice(int(offsets[0]), int(offsets[-1] - offsets[0])).null_count:
+    values = column.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+    if values.null_count:
         raise TargetError(f"the array {field.name} holds nulls: Milvus's arrays do not")
-    for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        # Also an empty cell sets its leaf: Milvus 2.3 dies of one that does not.
-        leaf = _leaf(field.element, values.slice(start, stop - start)) if stop > start else []
-        parts += delimited(_ARRAY_DATA, delimited(slot, leaf))
-    return delimited(_SCALAR["array_data"], parts)
-
-
-def _leaf(kind: DataType, values: pa.Array) -> list[Any]:
-    """Make the buffers of a message with one repeated field, ``data``: LongArray, FloatArray and so on."""
-    if kind in _PACKED:
-        return delimited(1, [_bytes_of(values.to_numpy(zero_copy_only=False))])
-    message = _MESSAGES[SCALAR_SLOTS[kind]]
-    return [message(data=values.to_pylist()).SerializeToString()]
+    ends = (offsets - offsets[0]).tolist()  # not a vector: where each cell begins
+    if field.element in _PACKED:
+        numbers = values.to_numpy(zero_copy_only=False)
+        raw, width = _bytes_of(numbers), numbers.itemsize
+        leaves = (delimited(1, [raw[a * width : b * width]]) if b > a else [] for a, b in pairwise(ends))
+    else:
+        cells = values.to_pylist()  # not a vector: elements, which protobuf takes one by one
+        leaves = ([message(data=cells[a:b]).SerializeToString()] for a, b in pairwise(ends))
+    for leaf in leaves:
+        parts += delimited(_ARRAY_DATA, delimited(_SCALAR[slot], leaf))
+    return parts
 
 
 def _vectors(field: Field, column: pa.Array) -> list[Any]:
     slot = _VECTOR[VECTOR_SLOTS[field.type]]
     if field.type is DataType.SPARSE_FLOAT_VECTOR:
-        cells = column.to_pylist()
+        cells = column.to_pylist()  # not a vector: the cells' bytes
         sparse = schema_pb2.SparseFloatArray(contents=cells, dim=_sparse_dim(cells))
         head = schema_pb2.VectorField(dim=sparse.dim)
         return [head.SerializeToString(), *delimited(slot, [sparse.SerializeToString()])]

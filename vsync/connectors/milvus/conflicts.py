@@ -53,9 +53,7 @@ def _of_name(name: str) -> Iterator[str]:
         yield f"{name!r} is no name for Milvus: letters, digits and _, not a digit first, at most 255"
 
 
-def _of_collection(
-    desired: Collection, holds: Capabilities, server: Server
-) -> Iterator[tuple[str, str | None]]:
+def _of_collection(desired: Collection, holds: Capabilities, server: Server) -> Iterator[tuple[str, str | None]]:
     for what in _of_name(desired.name):
         yield what, None
     vectors = [f for f in desired.fields if f.type.is_vector]

@@ -134,9 +134,7 @@ def drop_partition(client: Client, collection: str, partition: str) -> None:
     if partition not in partitions(client, collection):
         return
     if client.server.kind != LITE and load_state(client, collection) != common_pb2.LoadStateNotLoad:
-        release_request = milvus_pb2.ReleasePartitionsRequest(
-            collection_name=collection, partition_names=[partition]
-        )
+        release_request = milvus_pb2.ReleasePartitionsRequest(collection_name=collection, partition_names=[partition])
         client.call("ReleasePartitions", release_request, doing=f"releasing {partition} of {collection}")
     request = milvus_pb2.DropPartitionRequest(collection_name=collection, partition_name=partition)
     client.call("DropPartition", request, doing=f"dropping partition {partition} of {collection}")
@@ -153,8 +151,10 @@ def indexes(client: Client, collection: str) -> list[Any]:
         raise
 
 
-def create_index(client: Client, collection: str, field: Field, index: Index) -> None:
-    """Create an index where the field has none, and wait until it is built."""
+def create_index(
+    client: Client, collection: str, field: Field, index: Index, progress: Callable[[int], None]
+) -> None:
+    """Create an index where the field has none, and wait until it is built; ``progress`` is told percents."""
     doing = f"building the index of {collection}.{field.name}"
     if _index_of(client, collection, field.name) is None:
         request = describe.index_request(collection, field, index, client.server.holds)
@@ -169,6 +169,7 @@ def create_index(client: Client, collection: str, field: Field, index: Index) ->
             raise TargetError(f"{doing}: {built.index_state_fail_reason}", where=client.place)
         if built.state == states.Finished and built.pending_index_rows == 0:
             return
+        progress(100 * built.indexed_rows // max(1, built.total_rows))
         watch.saw((built.state, built.indexed_rows, built.pending_index_rows))
 
 
@@ -182,9 +183,7 @@ def drop_index(client: Client, collection: str, field: str) -> None:
     if index is None:
         return
     release(client, collection)
-    request = milvus_pb2.DropIndexRequest(
-        collection_name=collection, field_name=field, index_name=index.index_name
-    )
+    request = milvus_pb2.DropIndexRequest(collection_name=collection, field_name=field, index_name=index.index_name)
     client.call("DropIndex", request, doing=f"dropping the index of {collection}.{field}")
 
 
@@ -236,15 +235,10 @@ def count(client: Client, collection: str, key: Field, partition: str | None) ->
     """Count rows, strongly; None where the server cannot, since the collection is not loaded."""
     if client.server.kind == LITE and partition is not None:
         # Its count(*) of a partition reads every row; its statistics are exact.
-        request = milvus_pb2.GetPartitionStatisticsRequest(
-            collection_name=collection, partition_name=partition
-        )
+        request = milvus_pb2.GetPartitionStatisticsRequest(collection_name=collection, partition_name=partition)
         answer = client.call("GetPartitionStatistics", request, doing=f"counting {collection}")
         return next(int(stat.value) for stat in answer.stats if stat.key == "row_count")
-    if (
-        not client.server.holds.counts_unloaded
-        and load_state(client, collection) != common_pb2.LoadStateLoaded
-    ):
+    if not client.server.holds.counts_unloaded and load_state(client, collection) != common_pb2.LoadStateLoaded:
         return None
     expression = keys.everything(key) if partition is not None else ""
     question = keys.query(collection, expression, ["count(*)"], partitions=[partition] if partition else [])

@@ -82,9 +82,7 @@ def _field_message(field: Field, holds: Capabilities) -> Any:
     return message
 
 
-def read_collection(
-    answer: Any, holds: Capabilities, partitions: Iterable[str], indexes: Iterable[Any]
-) -> Collection:
+def read_collection(answer: Any, holds: Capabilities, partitions: Iterable[str], indexes: Iterable[Any]) -> Collection:
     """Read what a server says of a collection; None in an attribute means that this server does not tell."""
     fields = tuple(_read_field(f, holds) for f in answer.schema.fields if not f.is_dynamic)
     by_key = any(f.partition_key for f in fields)
@@ -107,9 +105,7 @@ def read_collection(
 
 def _read_field(message: Any, holds: Capabilities) -> Field:
     if message.data_type not in _TYPES:
-        raise TargetError(
-            f"the field {message.name} has a type that vsync does not know ({message.data_type})"
-        )
+        raise TargetError(f"the field {message.name} has a type that vsync does not know ({message.data_type})")
     kind, sizes = _TYPES[message.data_type], {p.key: p.value for p in message.type_params}
     slot = message.default_value.WhichOneof("data")
     default = getattr(message.default_value, slot) if slot else None

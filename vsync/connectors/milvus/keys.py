@@ -54,9 +54,7 @@ def gaps(key: Field, ranges: Sequence[tuple[int, int]]) -> list[str]:
     """Ask for the rows whose int64 key is in none of these ranges (ascending, apart, ends included)."""
     if not ranges:
         return [everything(key)]
-    between = [
-        f"{key.name} > {hi} and {key.name} < {lo}" for (_, hi), (lo, _) in pairwise(ranges) if lo - hi > 1
-    ]
+    between = [f"{key.name} > {hi} and {key.name} < {lo}" for (_, hi), (lo, _) in pairwise(ranges) if lo - hi > 1]
     return [f"{key.name} < {ranges[0][0]}", *between, f"{key.name} > {ranges[-1][1]}"]
 
 

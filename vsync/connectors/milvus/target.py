@@ -64,9 +64,7 @@ class MilvusTarget:
         if answer is None:
             return None
         client, holds = self._client, self._client.server.holds
-        schema = describe.read_collection(
-            answer, holds, ddl.partitions(client, name), ddl.indexes(client, name)
-        )
+        schema = describe.read_collection(answer, holds, ddl.partitions(client, name), ddl.indexes(client, name))
         key, own = schema.primary, schema.partitions
         places = [] if own is None else [describe.DEFAULT_PARTITION, *own]
         # The embedded server releases everything at each start: being loaded is no state of its own.
@@ -79,9 +77,7 @@ class MilvusTarget:
         """List the names of all collections."""
         if not self.has_database() or not self._client.there:
             return []
-        answer = self._client.call(
-            "ShowCollections", milvus_pb2.ShowCollectionsRequest(), doing="listing collections"
-        )
+        answer = self._client.call("ShowCollections", milvus_pb2.ShowCollectionsRequest(), doing="listing collections")
         return sorted(answer.collection_names)
 
     def aliases(self) -> dict[str, str]:
@@ -89,16 +85,12 @@ class MilvusTarget:
         return ddl.aliases(self._client) if self.has_database() and self._client.there else {}
 
     def has_database(self) -> bool:
-        """Tell whether the database is there; a Lite folder's default database comes with the folder."""
+        """Tell whether the database is there. ``default`` always is, also for users who may not list them."""
         client = self._client
-        if client.database == "default" and (client.folder or not client.server.holds.databases):
-            return True
-        return client.there and client.database in self._databases()
+        return client.database == "default" or (client.there and client.database in self._databases())
 
     def _databases(self) -> list[str]:
-        answer = self._client.call(
-            "ListDatabases", milvus_pb2.ListDatabasesRequest(), doing="listing databases"
-        )
+        answer = self._client.call("ListDatabases", milvus_pb2.ListDatabasesRequest(), doing="listing databases")
         return list(answer.db_names)
 
     def conflicts(self, desired: Collection) -> list[Problem]:
@@ -137,12 +129,12 @@ class MilvusTarget:
         """Remove all rows of a partition, keeping it."""
         clear.clear(self._client, self._schema(collection), partition)
 
-    def create_index(self, collection: str, index: Index) -> None:
+    def create_index(self, collection: str, index: Index, progress: Callable[[int], None]) -> None:
         """Create it where it is not there, and wait until it is built."""
         field = self._schema(collection).field(index.field)
         if field is None:
             raise TargetError(f"{collection} has no field {index.field} to index", where=self._client.place)
-        ddl.create_index(self._client, collection, field, index)
+        ddl.create_index(self._client, collection, field, index, progress)
 
     def drop_index(self, collection: str, field: str) -> None:
         """Drop the index of a field, releasing the collection first."""
@@ -171,9 +163,7 @@ class MilvusTarget:
     def count_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> int:
         """Count the rows whose keys lie in none of these ranges."""
         schema = self._schema(collection)
-        return sum(
-            ddl.count_where(self._client, collection, gap) for gap in keys.gaps(schema.primary, ranges)
-        )
+        return sum(ddl.count_where(self._client, collection, gap) for gap in keys.gaps(schema.primary, ranges))
 
     def remove_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> None:
         """Remove the rows whose keys lie in none of these ranges."""

@@ -55,9 +55,7 @@ for _name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer", "mil
 class Connection:
     """A channel to one server, borrowed from a MilvusClient. Vendor exceptions pass through."""
 
-    def __init__(
-        self, address: str, token: str | None, database: str, *, timeout: float, loopback: bool
-    ) -> None:
+    def __init__(self, address: str, token: str | None, database: str, *, timeout: float, loopback: bool) -> None:
         options = {**CHANNEL_OPTIONS, **(LOOPBACK_OPTIONS if loopback else {})}
         self._client = MilvusClient(
             address,

@@ -86,7 +86,8 @@ class MilvusWriter:
             return
         key, forgets = self._collection.primary, self._client.server.holds.insert_replaces
         for part in _cut(keys_):
-            values = self._found(part, None, others).to_pylist() if forgets else part.to_pylist()
+            there = self._found(part, None, others) if forgets else part
+            values = there.to_pylist()  # not a vector: keys
             for partition in ("",) if forgets else others:
                 for expression in keys.deletable(key, values):
                     self._delete(partition, expression)
@@ -105,7 +106,7 @@ class MilvusWriter:
 
     def _found(self, part: pa.Array, at: int | None, partitions: Sequence[str] = ()) -> pa.Array:
         """Give those of these keys that are there; an edge of int64 is counted, since no query returns it."""
-        key, values = self._collection.primary, part.to_pylist()
+        key, values = self._collection.primary, part.to_pylist()  # not a vector: keys
         edges = keys.edges(key)
         there = [
             value
@@ -160,4 +161,4 @@ def _ranges(ids: Any) -> tuple[tuple[int, int], ...]:
     breaks = np.flatnonzero(np.diff(numbers) != 1)
     firsts = numbers[np.concatenate(([0], breaks + 1))]
     lasts = numbers[np.concatenate((breaks, [len(numbers) - 1]))]
-    return tuple(zip(firsts.tolist(), lasts.tolist(), strict=True))
+    return tuple(zip(firsts.tolist(), lasts.tolist(), strict=True))  # not a vector: ends of ranges

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?\Z")
 _SECONDS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -16,7 +18,7 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)([kKMG])?(?:i?B)?\Z")
 _BYTES = {None: 1, "k": 2**10, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """``30s``, ``10m``, ``6h`` or seconds; gives seconds."""
 
     name = "time"
@@ -31,7 +33,7 @@ class Duration(click.ParamType):
         return float(found[1]) * _SECONDS[found[2]]
 
 
-class Rate(click.ParamType):
+class Rate(click.ParamType[float]):
     """``50M``, ``512K`` or bytes, a second, as in rclone: powers of 1024; gives bytes."""
 
     name = "rate"
@@ -48,12 +50,21 @@ class Rate(click.ParamType):
 
 spec_argument = click.argument("spec", type=click.Path(path_type=Path), default=Path("vsync.yaml"))
 state_option = click.option(
-    "--state", type=click.Path(path_type=Path), metavar="FILE", help="Where the state lies, instead of .vsync/ beside the spec."
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where the state lies, instead of .vsync/ beside the spec.",
 )
 
 _SPEC_OPTIONS = [
     click.option("--var", "var", multiple=True, metavar="NAME=VALUE", help="A variable of the spec, ${NAME}."),
-    click.option("--var-file", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Variables from a YAML file."),
+    click.option(
+        "--var-file",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Variables from a YAML file.",
+    ),
 ]
 _PLAN_OPTIONS = [
     *_SPEC_OPTIONS,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vsync.errors import JournalError, LockedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -39,7 +39,6 @@ def locked(state: Path, holder: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
 
 
 def is_held(state: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Collections and rows that the live tests of the Milvus target share: one field of every type a server holds."""
+"""Collections and rows that the live tests of the Milvus target share, one field of every type."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def rows(collection: Collection, keys: pa.Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
-def send(target: MilvusTarget, collection: Collection, batch: pa.RecordBatch, partition: str | None = None) -> int:
+def send(
+    target: MilvusTarget, collection: Collection, batch: pa.RecordBatch, partition: str | None = None
+) -> int:
     """Write a batch; returns the rows that were acknowledged."""
     writer = target.writer(collection, partition)
     return sum(writer.send(request).rows for request in writer.encode(batch))
@@ -101,5 +103,5 @@ def make(target: MilvusTarget, collection: Collection) -> None:
     for partition in collection.partitions or ():
         target.create_partition(collection.name, partition)
     for index in collection.indexes or ():
-        target.create_index(collection.name, index)
+        target.create_index(collection.name, index, lambda _percent: None)
     target.load(collection.name, lambda _percent: None)

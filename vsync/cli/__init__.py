@@ -1,0 +1,57 @@
+"""The command line: the only reader of argv and of the environment. Calls the API, maps errors to exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import rich_click as click
+from click.exceptions import Exit
+
+from vsync.cli import apply, commands
+from vsync.cli.common import Shown
+from vsync.cli.group import vsync
+from vsync.errors import VsyncError
+
+__all__ = ["apply", "commands", "main"]
+
+
+def main() -> None:
+    """Run the command line; every error of a user's ends here, in words and with its exit code."""
+    as_json = "--json" in sys.argv
+    try:
+        vsync.main(standalone_mode=False, prog_name="vsync")
+    except Exit as e:
+        sys.exit(e.exit_code)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(64)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except Shown as e:
+        if not e.shown:
+            _show_error(e.error, as_json=False)
+        sys.exit(e.error.exit_code)
+    except VsyncError as e:
+        _show_error(e, as_json=as_json)
+        sys.exit(e.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except Exception as e:
+        if os.environ.get("VSYNC_DEBUG"):
+            raise
+        what = f"vsync itself failed: {type(e).__name__}: {e}"
+        _show_error(VsyncError(what, hint="this is a fault of vsync; VSYNC_DEBUG=1 shows where"), as_json=as_json)
+        sys.exit(1)
+
+
+def _show_error(error: VsyncError, *, as_json: bool) -> None:
+    if as_json:
+        from vsync.report.jsonl import say_error
+
+        say_error(error)
+        return
+    from vsync.report.console import show_error
+
+    show_error(error)

@@ -1,0 +1,169 @@
+"""The commands that look and show; apply has a room of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from vsync.cli.common import Shown, load, save, saved_plan, show_plan, state_label
+from vsync.cli.group import vsync
+from vsync.cli.options import plan_options, spec_argument, spec_options, state_option
+from vsync.errors import ConflictError, UsageError
+
+if TYPE_CHECKING:
+    from vsync.planning.choice import Choice
+
+EXIT_CODES = {
+    0: "done, or nothing to do",
+    1: "an error",
+    2: "changes are pending (plan --detailed-exitcode)",
+    3: "finished, but rows were rejected, or source and target differ",
+    4: "the plan is stale, or a source changed",
+    5: "the server was away too long: run it again",
+    8: "a limit was reached (--max-duration)",
+    11: "another process holds the state, or the Milvus Lite folder",
+    12: "refused: a conflict, or something would be destroyed that was not allowed to be",
+    64: "the command line is not understood",
+    130: "stopped by Ctrl-C; run it again to go on",
+    143: "stopped by SIGTERM; run it again to go on",
+}
+
+
+@vsync.command()
+@spec_argument
+@spec_options
+def validate(spec: Path, variables: dict[str, str]) -> None:
+    """Check a spec, without a connection."""
+    loaded = load(spec, variables)
+    click.echo(f"{spec}: a valid spec of {len(loaded.collections)} collection(s)")
+
+
+@vsync.command()
+@spec_argument
+@plan_options
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the plan, for apply.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 0 without changes, 2 with, 1 on errors.")
+@click.option("--deep", is_flag=True, help="Check every value and compare every key now, not when applied.")
+@click.option("--concise", is_flag=True, help="Leave out what stays as it is.")
+def plan(
+    spec: Path,
+    variables: dict[str, str],
+    choice: Choice,
+    state: Path | None,
+    out: Path | None,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+    detailed_exitcode: bool,  # noqa: FBT001
+    deep: bool,  # noqa: FBT001
+    concise: bool,  # noqa: FBT001
+) -> None:
+    """Show what it takes to make the target hold what the spec says. Nothing is written."""
+    from vsync import api
+
+    loaded = load(spec, variables)
+    made = api.plan(loaded, state=state, choice=choice, deep=deep)
+    show_plan(made, as_json=as_json, concise=concise, state=state_label(loaded, state))
+    if made.conflicts:
+        raise Shown(ConflictError(list(made.conflicts)), shown=as_json)
+    if out is not None:
+        save(made, out)
+        if not as_json:
+            click.echo(f"Saved to {out}. Carry it out with: vsync apply {out}")
+    if detailed_exitcode and not made.empty:
+        sys.exit(2)
+
+
+@vsync.command()
+@spec_argument
+@state_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
+def status(spec: Path, state: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Show how far the last apply is, or went: read from the state alone, also while it runs."""
+    from vsync import api
+    from vsync.report import jsonl
+    from vsync.report.console import show
+    from vsync.report.words import status_lines
+
+    seen = api.status(state or spec.absolute().parent / ".vsync" / f"{spec.stem}.db")
+    if as_json:
+        jsonl.say_status(seen)
+    else:
+        show(status_lines(seen))
+
+
+@vsync.command()
+@click.argument("what", metavar="SPEC | PLANFILE", type=click.Path(path_type=Path), default=Path("vsync.yaml"))
+@spec_options
+@click.option("--steps", is_flag=True, help="Print the ordered steps of a saved plan.")
+def show(what: Path, variables: dict[str, str], steps: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Print a spec in its long form, or a saved plan."""
+    from vsync.planning.steps import describe
+
+    saved = saved_plan(what)
+    if saved is None:
+        if steps:
+            raise UsageError(f"{what} is a spec: only a plan has steps", hint="make one: vsync plan --out FILE")
+        click.echo(load(what, variables).to_yaml(), nl=False)
+    elif steps:
+        for step in saved.steps:
+            click.echo(describe(step, saved))
+    else:
+        show_plan(saved, as_json=False, concise=False, state="")
+
+
+@vsync.command()
+def schema() -> None:
+    """Print the JSON Schema of specs, for editors."""
+    import json
+
+    from vsync.spec import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@vsync.command()
+@click.option(
+    "--from", "origin", required=True, metavar="FILE | URI", help="A data file, a Milvus Lite folder or a server."
+)
+@click.option("--collections", default="*", metavar="GLOB", help="Of a Milvus: only these.")
+@click.option("--target", default="./milvus.db", show_default=True, help="What the spec of a file names as its target.")
+@click.option("--token-env", metavar="NAME", help="The variable that holds the server's token.")
+@click.option("--database", help="The server's database.")
+def init(origin: str, collections: str, target: str, token_env: str | None, database: str | None) -> None:
+    """Write the long form of a spec from what is found in a file or a Milvus, to stdout."""
+    from vsync.init import spec_from
+
+    click.echo(
+        spec_from(origin, collections=collections, target=target, token_env=token_env, database=database), nl=False
+    )
+
+
+@vsync.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    click.echo(f"vsync {installed('vsync')}")
+
+
+@vsync.command("help")
+@click.argument("topic", default="")
+@click.pass_context
+def help_(ctx: click.Context, topic: str) -> None:
+    """Explain a command, or: vsync help exit-codes."""
+    if topic == "exit-codes":
+        for code, meaning in EXIT_CODES.items():
+            click.echo(f"{code:>4}  {meaning}")
+        return
+    command = vsync.get_command(ctx, topic) if topic else vsync
+    if command is None:
+        raise UsageError(
+            f"there is no command {topic!r}", hint="vsync --help lists the commands, vsync help exit-codes the codes"
+        )
+    assert ctx.parent is not None
+    click.echo(
+        command.get_help(click.Context(command, info_name=topic or "vsync", parent=ctx.parent if topic else None))
+    )

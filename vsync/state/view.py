@@ -1,0 +1,165 @@
+"""What a state file knows, read: by plans, by ``status``, and by the apply that writes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vsync.planning.facts import FileFacts, JournalFacts, SessionFacts
+from vsync.state.file import StateFile
+
+if TYPE_CHECKING:
+    from vsync.connectors.base import Bounds
+    from vsync.planning.steps import Destination
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The sums of one session at a destination."""
+
+    before: int | None
+    read: int
+    written: int
+    there: int
+    rejected: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """Who ran, on what, since when, and how it ended (``None``: it has not, or was killed)."""
+
+    id: int
+    target: str
+    who: str
+    host: str
+    pid: int
+    started: str
+    heartbeat: str
+    ended: str | None
+    exit_code: int | None
+
+
+class View(StateFile):
+    """One state file, open for reading. Raises JournalError where it cannot be used."""
+
+    def facts(self, target: str) -> JournalFacts:
+        """Gather what is known of a target."""
+        sessions = self._all(
+            "SELECT destination, epoch, session, ended IS NOT NULL, content, collection_id, probe, before, left,"
+            " skipped FROM sessions s WHERE target = ? AND session = (SELECT max(session) FROM sessions t"
+            " WHERE t.target = s.target AND t.destination = s.destination)",
+            [target],
+        )
+        chunks = self._all(
+            "SELECT c.unit, c.n, c.state FROM chunks c JOIN units u ON u.target = c.target AND u.key = c.unit"
+            " WHERE c.target = ? AND c.state != 'pending' AND c.epoch = (SELECT max(epoch) FROM sessions s"
+            " WHERE s.target = c.target AND s.destination = u.destination)",
+            [target],
+        )
+        done: dict[str, set[int]] = {}
+        doubt: dict[str, set[int]] = {}
+        for unit, n, state in chunks:
+            (done if state == "acked" else doubt).setdefault(unit, set()).add(n)
+        files = self._all(
+            "SELECT address, path, content, rows, modified FROM units WHERE target = ? ORDER BY seen",
+            [target],
+        )
+        resources = self._all("SELECT address, finished FROM resources WHERE target = ?", [target])
+        return JournalFacts(
+            collections={a: bool(f) for a, f in resources},
+            sessions={
+                r[0]: SessionFacts(r[1], r[2], bool(r[3]), r[4], r[5], bool(r[6]), r[7], r[8], bool(r[9]))
+                for r in sessions
+            },
+            acked={u: frozenset(n) for u, n in done.items()},
+            in_doubt={u: frozenset(n) for u, n in doubt.items()},
+            files={(address, path): FileFacts(*rest) for address, path, *rest in files},
+        )
+
+    def known_cut(self, target: str, unit: str) -> tuple[Bounds, ...] | None:
+        """Give the bounds that a unit was cut into before, in order; ``None`` for an unknown unit."""
+        rows = self._all(
+            "SELECT lo, hi FROM chunks c WHERE target = ? AND unit = ? AND epoch ="
+            " (SELECT max(epoch) FROM chunks WHERE target = c.target AND unit = c.unit) ORDER BY n",
+            [target, unit],
+        )
+        return tuple((lo, hi) for lo, hi in rows) or None
+
+    def digests(self, target: str, unit: str) -> list[tuple[Bounds, str]]:
+        """Give the bounds and digests of a unit's acknowledged chunks."""
+        rows = self._all(
+            "SELECT lo, hi, digest FROM chunks c WHERE target = ? AND unit = ? AND state = 'acked' AND epoch ="
+            " (SELECT max(epoch) FROM chunks WHERE target = c.target AND unit = c.unit) ORDER BY n",
+            [target, unit],
+        )
+        return [((lo, hi), digest) for lo, hi, digest in rows]
+
+    def has_run(self, target: str, plan: str) -> bool:
+        """Tell whether a saved plan was begun before."""
+        return self._one("SELECT 1 FROM runs WHERE target = ? AND plan = ?", [target, plan]) is not None
+
+    def last_run(self) -> RunRecord | None:
+        """Give the run that began last."""
+        row = self._one(
+            "SELECT id, target, who, host, pid, started, heartbeat, ended, exit_code FROM runs ORDER BY id DESC"
+        )
+        return RunRecord(*row) if row else None
+
+    def there_mask(self, target: str, unit: str, epoch: int, n: int) -> bytes | None:
+        """Give what a first attempt was told of the rows that were there before it; ``None`` before that."""
+        row = self._one(
+            "SELECT there_mask FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND n = ? AND state = 'sent'",
+            [target, unit, epoch, n],
+        )
+        return row[0] if row else None
+
+    def balance(self, target: str, to: Destination) -> Balance:
+        """Sum up one session of a destination."""
+        before = self._one(
+            "SELECT before FROM sessions WHERE target = ? AND destination = ? AND session = ?",
+            [target, to.address, to.session],
+        )
+        sums = self._one(
+            "SELECT coalesce(sum(hi - lo), 0), coalesce(sum(written), 0), coalesce(sum(there), 0),"
+            " coalesce(sum(rejected), 0), coalesce(sum(dropped), 0) FROM chunks c JOIN units u"
+            " ON u.target = c.target AND u.key = c.unit WHERE c.target = ? AND u.destination = ? AND c.epoch = ?"
+            " AND c.session = ? AND c.state = 'acked'",
+            [target, to.address, to.epoch, to.session],
+        )
+        assert sums is not None
+        return Balance(before[0] if before else None, *sums)
+
+    def key_ranges(self, target: str, collection: str) -> list[tuple[int, int]]:
+        """List the keys that the server handed out to a collection's acknowledged chunks, as ranges, ends included."""
+        address, below = f"collection.{collection}", f"collection.{collection}.partition."
+        rows = self._all(
+            "SELECT key_ranges FROM chunks c JOIN units u ON u.target = c.target AND u.key = c.unit"
+            " WHERE c.target = ? AND c.state = 'acked' AND (u.destination = ? OR substr(u.destination, 1, ?) = ?)",
+            [target, address, len(below), below],
+        )
+        return [(lo, hi) for (text,) in rows for lo, hi in json.loads(text)]
+
+    def rejects(self, target: str) -> list[dict[str, Any]]:
+        """List every rejected row: unit's address and path, row number, field, value and why."""
+        rows = self._all(
+            "SELECT u.address, u.path, r.row, r.field, r.value, r.why FROM rejects r JOIN units u"
+            " ON u.target = r.target AND u.key = r.unit WHERE r.target = ? ORDER BY u.address, u.path, r.row",
+            [target],
+        )
+        return [dict(zip(("address", "path", "row", "field", "value", "why"), r, strict=True)) for r in rows]
+
+    def progress(self, target: str) -> list[tuple[str, str, int, int, int, int, int]]:
+        """Sum up each data item: address, path, chunks, done, in doubt, rows, rows done; in the present epoch."""
+        return [
+            (r[0], r[1], r[2], r[3], r[4], r[5], r[6])
+            for r in self._all(
+                "SELECT u.address, u.path, count(*), sum(c.state = 'acked'), sum(c.state = 'sent'), sum(hi - lo),"
+                " coalesce(sum((hi - lo) * (c.state = 'acked')), 0) FROM chunks c JOIN units u"
+                " ON u.target = c.target AND u.key = c.unit WHERE c.target = ? AND c.epoch ="
+                " (SELECT max(epoch) FROM sessions s WHERE s.target = c.target AND s.destination = u.destination)"
+                " GROUP BY u.key ORDER BY min(u.seen)",
+                [target],
+            )
+        ]
