@@ -89,9 +89,7 @@ def rows(collection: Collection, keys: pa.Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
-def send(
-    target: MilvusTarget, collection: Collection, batch: pa.RecordBatch, partition: str | None = None
-) -> int:
+def send(target: MilvusTarget, collection: Collection, batch: pa.RecordBatch, partition: str | None = None) -> int:
     """Write a batch; returns the rows that were acknowledged."""
     writer = target.writer(collection, partition)
     return sum(writer.send(request).rows for request in writer.encode(batch))

@@ -165,6 +165,8 @@ def _carry_out(
 ) -> Result:
     from vsync.applying.run import carry_out
 
+    for unit in fresh.units:
+        journal.saw(fresh.target, unit.key, unit.modified)
     run = journal.begin_run(fresh.target, approved.id)
     code = 1
     try:

@@ -136,3 +136,14 @@ class LiveCollection:
     loaded: bool | None
     rows: int | None
     partition_rows: dict[str, int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What this server refuses, or takes and then breaks of, beyond what the fields say; true is stricter."""
+
+    finite_vectors: bool = True
+    json_objects_only: bool = False
+    no_json_strings: bool = False
+    sparse_non_negative: bool = False
+    sparse_non_empty: bool = False

@@ -53,9 +53,7 @@ DECLARED = {
     "clustering key": Collection("c", (KEY, VECTOR, Field("n", DataType.INT64, clustering_key=True))),
     "two vectors": Collection("c", (KEY, VECTOR, Field("w", DataType.FLOAT_VECTOR, dim=8))),
     **{
-        kind.value: Collection(
-            "c", (KEY, Field("v", kind, dim=None if kind.value.startswith("sparse") else 16))
-        )
+        kind.value: Collection("c", (KEY, Field("v", kind, dim=None if kind.value.startswith("sparse") else 16)))
         for kind in DataType
         if kind.is_vector
     },
@@ -189,9 +187,7 @@ def test_an_index_that_is_not_declared_suits_the_vector(target: Endpoint, kind: 
         (ANN, set()),
     ],
 )
-def test_indexes_that_a_server_has_not_are_conflicts(
-    target: Endpoint, index: Index, servers: set[str]
-) -> None:
+def test_indexes_that_a_server_has_not_are_conflicts(target: Endpoint, index: Index, servers: set[str]) -> None:
     with opened(target) as milvus:
         found = milvus.conflicts(dataclasses.replace(PLAIN, indexes=(index,)))
     assert [p.where for p in found] == [f"collection.c.index.{index.field}"] * (target.kind in servers)
@@ -254,9 +250,7 @@ def test_partitions_are_cleared_and_kept(target: Endpoint, *, indexed: bool) -> 
 
 
 def test_a_collection_with_a_partition_key_is_cleared_whole(target: Endpoint) -> None:
-    desired = Collection(
-        "c", (KEY, VECTOR, dataclasses.replace(PARTITION_KEY, name="s")), indexes=(Index("v"),)
-    )
+    desired = Collection("c", (KEY, VECTOR, dataclasses.replace(PARTITION_KEY, name="s")), indexes=(Index("v"),))
     with opened(target) as milvus:
         make(milvus, desired)
         assert send(milvus, desired, rows(desired, pa.array(range(400)))) == 400

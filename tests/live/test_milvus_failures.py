@@ -14,15 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import pyarrow as pa
 import pymilvus.exceptions
 import pytest
-from milvus_rows import KEY, VECTOR, opened
+from milvus_rows import KEY, VECTOR, make, opened, rows, send
 from servers import LiteServer, MilvusServer, available, take_ports
 
 from vsync.connectors.milvus import failures, open_target
 from vsync.connectors.milvus.wire import milvus_pb2
 from vsync.errors import LockedError, TargetError, TooLargeError, TransientError
-from vsync.schema import Collection
+from vsync.schema import Collection, Index
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,17 +108,13 @@ def test_codes_of_milvus_mean_what_they_mean(
         (grpc.StatusCode.UNIMPLEMENTED, "unknown method", failures.UnknownRequestError),
     ],
 )
-def test_codes_of_grpc_mean_what_they_mean(
-    code: grpc.StatusCode, details: str, kind: type[TargetError]
-) -> None:
+def test_codes_of_grpc_mean_what_they_mean(code: grpc.StatusCode, details: str, kind: type[TargetError]) -> None:
     assert type(failures.translate(Broken(code, details), "here", "doing it")) is kind
 
 
 def test_a_server_that_is_down_is_named_with_its_port() -> None:
     port = take_ports(["nobody"], {})["nobody"]
-    with pytest.raises(
-        TransientError, match=f"http://127.0.0.1:{port}: connecting: .*cannot be reached"
-    ) as caught:
+    with pytest.raises(TransientError, match=f"http://127.0.0.1:{port}: connecting: .*cannot be reached") as caught:
         open_target(f"http://127.0.0.1:{port}", None, None)
     assert caught.value.exit_code == 5
     assert "check that the server runs" in str(caught.value)
@@ -208,6 +205,25 @@ def test_a_folder_that_another_process_holds_is_locked(tmp_path: Path) -> None:
         process.stdout.close()
     with opened_folder(path) as milvus:
         assert milvus.observe(["c"]) == {}
+
+
+@pytest.mark.parametrize("kind", ["HNSW", "AUTOINDEX"])
+def test_an_index_that_lite_was_killed_while_saving_is_built_again(lite_path: Path, kind: str) -> None:
+    desired = Collection("c", (KEY, VECTOR), indexes=(Index("v", kind, "L2"),))
+    with opened_folder(lite_path, create=True) as milvus:
+        make(milvus, desired)
+        send(milvus, desired, rows(desired, pa.array(range(500))))
+        milvus.flush("c")
+        milvus.release("c")
+        milvus.load("c", lambda _percent: None)
+    (saved,) = lite_path.glob("collections/c/**/indexes/*")
+    saved.write_bytes(b"")
+    with opened_folder(lite_path) as milvus:
+        assert milvus.writer(desired, None).probe(pa.array([1, 1_000])).to_pylist() == [True, False]
+        percents: list[int] = []
+        milvus.load("c", percents.append)
+        assert (percents, milvus.observe(["c"])["c"].schema.indexes) == ([100], desired.indexes)
+    assert saved.stat().st_size > 0
 
 
 def test_a_closed_folder_is_free_for_others(tmp_path: Path) -> None:

@@ -10,9 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-WHERE = (
-    "see vsync/connectors/milvus/wire.py; the ceiling of the dependency in pyproject.toml is there for this"
-)
+WHERE = "see vsync/connectors/milvus/wire.py; the ceiling of the dependency in pyproject.toml is there for this"
 
 MESSAGES = {
     "schema_pb2": [
@@ -49,9 +47,7 @@ def test_insert_and_upsert_requests_have_the_same_numbers() -> None:
         for message in (milvus_pb2.InsertRequest, milvus_pb2.UpsertRequest)
     ]
     used = ("collection_name", "partition_name", "fields_data", "num_rows")
-    assert [[n[name] for name in used] for n in numbers] == [[3, 4, 5, 7]] * 2, (
-        f"the wire form moved: {WHERE}"
-    )
+    assert [[n[name] for name in used] for n in numbers] == [[3, 4, 5, 7]] * 2, f"the wire form moved: {WHERE}"
 
 
 def test_a_client_has_the_handler_stub_and_channel_that_we_borrow(lite_path: Path) -> None:
@@ -74,9 +70,7 @@ def test_milvus_lite_has_the_manager_that_starts_and_releases_folders(lite_path:
     address = manager.start_and_get_uri(str(lite_path))
     assert address is not None
     assert address.startswith("http://127.0.0.1:")
-    assert str(lite_path) in manager._servers, (
-        f"milvus-lite {version('milvus-lite')} keeps no _servers: {WHERE}"
-    )
+    assert str(lite_path) in manager._servers, f"milvus-lite {version('milvus-lite')} keeps no _servers: {WHERE}"
     manager.release_server(str(lite_path))
     assert str(lite_path) not in manager._servers
     assert (lite_path / "LOCK").exists(), f"milvus-lite {version('milvus-lite')} locks another file: {WHERE}"

@@ -82,7 +82,8 @@ def _tell_beginning(run: Run) -> None:
     units = run.plan.units
     rows = sum(c.rows for c in chunks)
     nbytes = sum(units[c.unit].nbytes * c.rows // max(1, units[c.unit].rows) for c in chunks)
-    done = sum(u.chunks for u in units) - len(chunks)
+    at_work = {d.destination for d in run.plan.steps if isinstance(d, s.Verify)}
+    done = sum(u.chunks for u in units if u.destination in at_work) - len(chunks)
     in_doubt = sum(c.n in run.facts.in_doubt.get(units[c.unit].key, ()) for c in chunks)
     run.report(RunBegan(len(chunks), rows, nbytes, done, in_doubt))
 

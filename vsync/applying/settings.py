@@ -20,7 +20,6 @@ class Settings:
     bytes_per_second: float | None = None
     requests_per_second: float | None = None
     fail_fast: bool = False
-    restart: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

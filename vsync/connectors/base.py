@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsync.errors import Problem
-    from vsync.rows import Rules
-    from vsync.schema import Collection, Index, LiveCollection
+    from vsync.schema import Collection, Index, LiveCollection, Rules
 
 Bounds = tuple[int, int]
 """A chunk of a file: row numbers, first included, last excluded."""
@@ -95,7 +94,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """The server answered that it wrote: ``rows`` of them; for auto_id the keys it handed out, as ranges."""
+    """The server answered that it wrote ``rows``; for auto_id the keys it handed out, ranges with both ends."""
 
     rows: int
     key_ranges: tuple[tuple[int, int], ...] = ()

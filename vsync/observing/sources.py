@@ -95,6 +95,7 @@ def _unit(spec: Spec, data: WantedData, path: str, description: Description, kno
         bounds = known.journal.known_cut(known.target, key) if known.journal else None
         if bounds is None:
             bounds = tuple(source.cut(columns, spec.defaults.chunk_bytes))
+    rows = bounds[-1][1] if bounds else 0
     row_bytes = sum(c.row_bytes for c in description.columns if c.name in columns)
     return UnitFacts(
         key=key,
@@ -105,8 +106,8 @@ def _unit(spec: Spec, data: WantedData, path: str, description: Description, kno
         options=dict(source_spec.options),
         content=content,
         modified=description.fingerprint.modified,
-        rows=description.rows,
-        nbytes=round(description.rows * row_bytes),
+        rows=rows,
+        nbytes=round(rows * row_bytes),
         origins=origins,
         bounds=bounds,
     )

@@ -129,8 +129,9 @@ def _bring_all(
     """Decide for each destination of a collection, in the order in which its data first names them."""
     wish = spec.collections[name]
     for destination in dict.fromkeys(d.destination for d in wanted.data):
-        data = [d for d in wanted.data if d.destination == destination and choice.takes(d.address)]
-        if not data or not choice.takes(destination):
+        all_data = [d for d in wanted.data if d.destination == destination]
+        data = [d for d in all_data if choice.takes_data(d.address, destination)]
+        if not data:
             continue
         partition = data[0].partition
         said = (wish.partitions or {}).get(partition or "")
@@ -154,6 +155,7 @@ def _bring_all(
             ours=ours,
             auto_id=wanted.effective.primary.auto_id,
             allowed=destination in choice.allow_destroy,
+            whole=len(data) == len(all_data),
             where=spec.where("collections", name, "data"),
         )
         addresses = {d.address for d in data}
@@ -175,7 +177,7 @@ def _assemble(
     work = [b for b in brought if b.state == "work"]
     draft.steps += difference.before
     draft.steps += [Clear(b.destination.address) for b in work if b.clear]
-    for b in work:
+    for b in brought:
         draft.steps += _copies(draft, b, units)
     if work:
         draft.steps.append(Flush(name))
@@ -190,7 +192,7 @@ def _assemble(
 def _copies(draft: _Draft, brought: Brought, units: Sequence[UnitFacts]) -> Iterator[CopyChunk]:
     """Enter the units of a destination into the plan, and give the chunks that are to be copied."""
     for u in units:
-        if u.key not in brought.pending:
+        if u.destination != brought.destination.address:
             continue
         index = len(draft.units)
         draft.units.append(
@@ -209,7 +211,7 @@ def _copies(draft: _Draft, brought: Brought, units: Sequence[UnitFacts]) -> Iter
                 chunks=len(u.bounds),
             )
         )
-        for n in brought.pending[u.key]:
+        for n in brought.pending.get(u.key, ()):
             lo, hi = u.bounds[n]
             dropped = u.losers[bisect_left(u.losers, lo) : bisect_left(u.losers, hi)]
             yield CopyChunk(index, n, lo, hi, dropped)

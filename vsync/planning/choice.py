@@ -19,6 +19,13 @@ class Choice:
             return False
         return not self.only or any(_within(address, o) or _within(o, address) for o in self.only)
 
+    def takes_data(self, address: str, destination: str) -> bool:
+        """Whether a data item takes part, by its own address or by that of the partition it goes to."""
+        either = (address, destination)
+        if any(_within(a, out) for a in either for out in self.leave_out):
+            return False
+        return not self.only or any(_within(a, o) for a in either for o in self.only)
+
 
 def _within(address: str, ancestor: str) -> bool:
     return address == ancestor or address.startswith(ancestor + ".")

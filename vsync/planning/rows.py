@@ -35,7 +35,10 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a destination stands before the plan. ``live`` is ``None`` where its collection is still to be made."""
+    """Where a destination stands before the plan. ``live`` is ``None`` where its collection is still to be made.
+
+    ``whole`` says that all its data takes part, rather than what ``--only`` and ``--except`` chose.
+    """
 
     base: Destination
     live: LiveCollection | None
@@ -43,6 +46,7 @@ class Standing:
     ours: bool
     auto_id: bool
     allowed: bool
+    whole: bool
     where: str | None
 
     @property
@@ -88,6 +92,13 @@ def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
             return _work(replace(base, probe=old.probe, before=old.before), units, journal)
         if at.rows is None or old.left is None or at.rows == old.left:
             return _same(at, old)
+    if not at.whole:
+        problem = Problem(
+            f"{base.address} is overwritten by all its data together, and only a part of it was chosen",
+            at.where,
+            "choose the whole collection or partition with --only",
+        )
+        return _refused(base, problem)
     begun = _begin(base, before=0, probe=False)
     if at.rows == 0 or (at.rows is None and at.ours):
         return _work(begun, units, journal)

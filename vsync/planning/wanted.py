@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsync.errors import ConflictError, Problem
 from vsync.planning.steps import Fidelity
-from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, infer_field
+from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, constant, infer_field
 from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
 
 if TYPE_CHECKING:
@@ -280,6 +280,7 @@ def _casts(
     for path, description in zip(item.paths, item.descriptions, strict=True):
         for m in mapping:
             if not isinstance(m.origin, FromColumn):
+                _check_made(m, spec.where("collections", name, "data", item.index, "map", m.field.name), problems)
                 continue
             column = description.column(m.origin.column)
             where = spec.where("collections", name, "data", item.index, "map", m.field.name)
@@ -298,6 +299,14 @@ def _casts(
                 yield Fidelity("converted", address, f"{cast.note} (from {path})")
             if column.loss:
                 yield Fidelity("converted", address, f"{column.loss} (from {path})")
+
+
+def _check_made(mapped: Mapped, where: str | None, problems: list[Problem]) -> None:
+    """Check that a constant, or the row number, can stand in its field."""
+    try:
+        constant(mapped.origin.value if isinstance(mapped.origin, Constant) else 0, mapped.field)
+    except ConflictError as e:
+        problems += [Problem(p.what, p.where or where, p.hint) for p in e.problems]
 
 
 def _row_number_twice(spec: Spec, name: str, data: Sequence[WantedData], problems: list[Problem]) -> None:

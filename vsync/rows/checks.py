@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -23,7 +22,7 @@ from vsync.rows.buffers import (
 )
 from vsync.rows.scalars import BFLOAT16_INFINITY
 from vsync.rows.sparse import MAX_INDEX, PAIR
-from vsync.schema import DYNAMIC_FIELD, DataType, Field
+from vsync.schema import DYNAMIC_FIELD, DataType, Field, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,17 +31,6 @@ __all__ = ["BadRow", "Rules", "bad_rows_error", "check_column", "find_bad_rows"]
 
 FLOAT16_INFINITY = 0x7C00
 FLOATING = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR)
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What this server refuses, or takes and then breaks of, beyond what the fields say; true is stricter."""
-
-    finite_vectors: bool = True
-    json_objects_only: bool = False
-    no_json_strings: bool = False
-    sparse_non_negative: bool = False
-    sparse_non_empty: bool = False
 
 
 def find_bad_rows(

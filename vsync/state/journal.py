@@ -60,10 +60,6 @@ class Journal(View):
         assert row is not None
         return int(row[0])
 
-    def heartbeat(self, run: int) -> None:
-        """Record that a run is alive."""
-        self._write("UPDATE runs SET heartbeat = ? WHERE id = ?", [_now(), run])
-
     def end_run(self, run: int, exit_code: int) -> None:
         """Record how a run ended."""
         self._write("UPDATE runs SET ended = ?, exit_code = ? WHERE id = ?", [_now(), exit_code, run])
@@ -153,7 +149,9 @@ class Journal(View):
         rejects: Sequence[tuple[int, str, str, str]] = (),
     ) -> None:
         """Commit that the server acknowledged a chunk; ``rejects`` are (row, field, value, why)."""
+        now = _now()
         with translated(self.path), self._db.atomic():
+            self._db.execute("UPDATE runs SET heartbeat = ? WHERE id = (SELECT max(id) FROM runs)", [now])
             self._db.execute(
                 "UPDATE chunks SET state = 'acked', written = ?, there = ?, rejected = ?, dropped = ?, digest = ?,"
                 " key_ranges = ?, acked = ?, there_mask = NULL WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",

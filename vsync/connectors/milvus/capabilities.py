@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from vsync.rows import Rules
-from vsync.schema import DataType
+from vsync.schema import DataType, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

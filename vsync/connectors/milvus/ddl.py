@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from vsync.connectors.milvus.client import Client
     from vsync.schema import Collection, Field, Index
 
+_CUT_OFF = ("No data left in file", "read error", "read_index")
+"""What Lite says of a file of an index that ends too early."""
+
 POLL_SECONDS = 0.2
 STALLED_SECONDS = 1_800.0
 """How long building or loading may stand still before it is given up; the server goes on by itself."""
@@ -151,9 +154,7 @@ def indexes(client: Client, collection: str) -> list[Any]:
         raise
 
 
-def create_index(
-    client: Client, collection: str, field: Field, index: Index, progress: Callable[[int], None]
-) -> None:
+def create_index(client: Client, collection: str, field: Field, index: Index, progress: Callable[[int], None]) -> None:
     """Create an index where the field has none, and wait until it is built; ``progress`` is told percents."""
     doing = f"building the index of {collection}.{field.name}"
     if _index_of(client, collection, field.name) is None:
@@ -197,8 +198,13 @@ def load(client: Client, collection: str, progress: Callable[[int], None]) -> No
     """Load a collection and wait; ``progress`` is told percents."""
     doing = f"loading {collection}"
     if load_state(client, collection) != common_pb2.LoadStateLoaded:
-        request = milvus_pb2.LoadCollectionRequest(collection_name=collection, replica_number=1)
-        client.call("LoadCollection", request, timeout=_long(client), doing=doing)
+        try:
+            _ask_to_load(client, collection)
+        except RefusedError as error:
+            if client.server.kind != LITE or not any(words in str(error) for words in _CUT_OFF):
+                raise
+            _index_again(client, collection)
+            _ask_to_load(client, collection)
     watch = _Watch(client, doing)
     while True:
         request = milvus_pb2.GetLoadingProgressRequest(collection_name=collection)
@@ -207,6 +213,26 @@ def load(client: Client, collection: str, progress: Callable[[int], None]) -> No
         if percent >= 100 and load_state(client, collection) == common_pb2.LoadStateLoaded:  # noqa: PLR2004
             return
         watch.saw(percent)
+
+
+def _ask_to_load(client: Client, collection: str) -> None:
+    request = milvus_pb2.LoadCollectionRequest(collection_name=collection, replica_number=1)
+    client.call("LoadCollection", request, timeout=_long(client), doing=f"loading {collection}")
+
+
+def _index_again(client: Client, collection: str) -> None:
+    """Drop the indexes and declare them as they were: Lite that is killed while it saves one cannot load it."""
+    for index in indexes(client, collection):
+        dropped = milvus_pb2.DropIndexRequest(collection_name=collection, field_name=index.field_name)
+        client.call("DropIndex", dropped, doing=f"mending the index of {collection}.{index.field_name}")
+        release(client, collection)  # without any index it counts as loaded, and would build at once
+        made = milvus_pb2.CreateIndexRequest(
+            collection_name=collection,
+            field_name=index.field_name,
+            index_name=index.index_name,
+            extra_params=index.params,
+        )
+        client.call("CreateIndex", made, timeout=_long(client), doing=f"mending the index of {collection}")
 
 
 def release(client: Client, collection: str) -> None:

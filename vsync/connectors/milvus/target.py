@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from vsync.connectors.milvus.client import Client
     from vsync.errors import Problem
-    from vsync.rows import Rules
-    from vsync.schema import Collection, Index
+    from vsync.schema import Collection, Index, Rules
 
 
 class MilvusTarget:
