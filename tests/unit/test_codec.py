@@ -23,9 +23,7 @@ ELEMENTS = [*INTEGER_BITS, DataType.FLOAT, DataType.DOUBLE, DataType.BOOL, DataT
 FLOATS = st.floats(width=32)  # NaN, infinities, -0.0 and denormals among them
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)  # every script; no lone surrogates
 SPARSE = st.dictionaries(st.integers(0, 2**32 - 2), FLOATS, max_size=4).map(
-    lambda cell: b"".join(
-        np.uint32(at).tobytes() + np.float32(value).tobytes() for at, value in sorted(cell.items())
-    )
+    lambda cell: b"".join(np.uint32(at).tobytes() + np.float32(value).tobytes() for at, value in sorted(cell.items()))
 )
 
 
@@ -111,9 +109,7 @@ def test_nulls_that_a_server_pads_come_back(drawn: tuple[Field, pa.RecordBatch])
     if some is None or not column.null_count:
         return
     padding = pa.array([some if v is None else v for v in column.to_pylist()], column.type)
-    (request,) = codec.encode(
-        batch.set_column(1, "value", padding), Collection("c", (KEY, field)), None, LIMIT
-    )
+    (request,) = codec.encode(batch.set_column(1, "value", padding), Collection("c", (KEY, field)), None, LIMIT)
     message = parsed(request)
     valid = column.is_valid().to_pylist()
     message.fields_data[1].valid_data[:] = valid
@@ -123,9 +119,7 @@ def test_nulls_that_a_server_pads_come_back(drawn: tuple[Field, pa.RecordBatch])
 @pytest.mark.parametrize("element", ELEMENTS)
 def test_an_empty_array_sets_its_leaf(element: DataType) -> None:
     field = Field("value", DataType.ARRAY, element=element)
-    batch = pa.RecordBatch.from_arrays(
-        [pa.array([1, 2]), pa.array([[], []], arrow_type(field))], names=["id", "value"]
-    )
+    batch = pa.RecordBatch.from_arrays([pa.array([1, 2]), pa.array([[], []], arrow_type(field))], names=["id", "value"])
     (request,) = codec.encode(batch, Collection("c", (KEY, field)), None, LIMIT)
     cells = parsed(request).fields_data[1].scalars.array_data.data
     assert [cell.WhichOneof("data") for cell in cells] == [codec.SCALAR_SLOTS[element]] * 2
@@ -154,9 +148,7 @@ def test_the_dynamic_field_travels_as_its_own_bytes_and_is_never_null() -> None:
 
 
 def test_a_key_that_the_server_makes_is_not_sent() -> None:
-    collection = Collection(
-        "c", (Field("id", DataType.INT64, primary=True, auto_id=True), Field("n", DataType.INT8))
-    )
+    collection = Collection("c", (Field("id", DataType.INT64, primary=True, auto_id=True), Field("n", DataType.INT8)))
     batch = pa.RecordBatch.from_arrays([pa.array([1, 2], pa.int8())], names=["n"])
     (request,) = codec.encode(batch, collection, None, LIMIT)
     assert [f.field_name for f in parsed(request).fields_data] == ["n"]
@@ -208,9 +200,7 @@ def test_columns_that_do_not_fit_are_refused(column: pa.Array | None, what: str)
     ],
 )
 def test_nulls_inside_of_values_are_refused(field: Field, cells: list[Any]) -> None:
-    batch = pa.RecordBatch.from_arrays(
-        [pa.array([1, 2]), pa.array(cells, arrow_type(field))], names=["id", "value"]
-    )
+    batch = pa.RecordBatch.from_arrays([pa.array([1, 2]), pa.array(cells, arrow_type(field))], names=["id", "value"])
     with pytest.raises(TargetError, match="nulls"):
         codec.encode(batch, Collection("c", (KEY, field)), None, LIMIT)
 

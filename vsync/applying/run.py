@@ -110,11 +110,9 @@ def _steps(run: Run) -> None:
 
 def _stop_here(run: Run) -> None:
     if run.stop.is_set():
-        raise StoppedError(
-            "stopped; what is done is kept",
-            signal=run.stop.signal,
-            hint="run the same command again to go on",
-        )
+        total = sum(isinstance(step, s.CopyChunk) for step in run.plan.steps)
+        what = f"Stopped with {run.copier.copied} of {total} chunks copied; what is done is kept"
+        raise StoppedError(what, signal=run.stop.signal)
 
 
 def _copy(run: Run, chunks: Sequence[s.CopyChunk]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +53,13 @@ def apply(what: Path, variables: dict[str, str], choice: Choice, state: Path | N
     saved = saved_plan(what)
     subject = saved or load(what, variables)
     stop = _stop_on_signals()
-    command = f"vsync apply {what}"
     try:
         if as_json:
             result = api.apply(
                 subject, state=state, choice=choice, settings=_settings(options), stop=stop, report=jsonl.say_event,
                 confirm=_confirm(what, subject, state, options),
             )  # fmt: skip
-            jsonl.say("summary", empty=result.plan.empty, balance=[str(s) for s in result.settled])
+            jsonl.say("summary", empty=result.plan.empty, balance=[asdict(s) for s in result.settled])
             return
         with ProgressReport(options["stats"]) as report:
             result = api.apply(
@@ -66,7 +67,9 @@ def apply(what: Path, variables: dict[str, str], choice: Choice, state: Path | N
                 confirm=_confirm(what, subject, state, options, report),
             )  # fmt: skip
     except StoppedError as e:
-        raise StoppedError(f"{e.problems[0].what}. Go on with: {command}", signal=stop.signal) from e
+        raise StoppedError(
+            f"{e.problems[0].what}. Go on with: vsync {shlex.join(sys.argv[1:])}", signal=stop.signal
+        ) from e
     from vsync.report.console import show
     from vsync.report.words import applied_lines, plan_lines
 

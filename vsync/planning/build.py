@@ -109,11 +109,22 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
     if live is None or difference.replaced:
         draft.conflicts += facts.target.judge(wanted.effective)
     draft.conflicts += difference.conflicts
+    if wish.load is False and wish.data and wanted.effective.primary.auto_id:
+        draft.conflicts.append(_never_loaded(spec, name))
     draft.fidelity += wanted.fidelity
     draft.collections[name] = wanted.effective
     there = None if difference.replaced else live
     brought = list(_bring_all(spec, name, wanted, there, facts, choice, ours=ours))
     _assemble(draft, name, difference, brought, facts.units)
+
+
+def _never_loaded(spec: Spec, name: str) -> Problem:
+    return Problem(
+        f"collection.{name} is not to be loaded, and its keys are made by the server (auto_id): what an interrupted "
+        "apply leaves in doubt can only be found in a loaded collection",
+        spec.where("collections", name, "load"),
+        "leave load: false out, or declare a key of the data's own",
+    )
 
 
 def _bring_all(

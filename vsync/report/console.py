@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from vsync.errors import StoppedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -45,6 +47,9 @@ def show_error(error: VsyncError) -> None:
     """Print what went wrong, where, and what to do: to stderr, after whatever stdout holds."""
     sys.stdout.flush()
     out = console(stderr=True)
+    if isinstance(error, StoppedError):
+        out.print(Text(str(error)))
+        return
     for problem in error.problems:
         out.print(*_problem(problem), sep="\n")
 

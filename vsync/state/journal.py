@@ -162,7 +162,7 @@ class Journal(View):
                     outcome.dropped,
                     outcome.digest,
                     json.dumps(outcome.key_ranges),
-                    _now(),
+                    now,
                     target,
                     unit,
                     epoch,
