@@ -147,6 +147,9 @@ class Target(Protocol):
     def conflicts(self, desired: Collection) -> list[Problem]:
         """Name what this server cannot hold; ``where`` of each is an address such as ``collection.c.field.f``."""
 
+    def losses(self, desired: Collection) -> list[tuple[str, str]]:
+        """Name what this server does not keep although it does no harm, such as a description: address and words."""
+
     def same(self, desired: Index, live: Index) -> bool:
         """Tell whether two descriptions of an index mean the same on this server."""
 

@@ -58,5 +58,6 @@ def _target_facts(spec: Spec, target: Target, journal: JournalFacts) -> TargetFa
         live=live,
         aliases=target.aliases() if has_database else {},
         judge=target.conflicts,
+        losses=target.losses,
         same_index=target.same,
     )

@@ -106,8 +106,9 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
         same_index=facts.target.same_index,
         where=partial(spec.where, "collections", name),
     )
+    draft.conflicts += facts.target.judge(wanted.effective)
     if live is None or difference.replaced:
-        draft.conflicts += facts.target.judge(wanted.effective)
+        draft.fidelity += [Fidelity("lost", where, what) for where, what in facts.target.losses(wanted.effective)]
     draft.conflicts += difference.conflicts
     if wish.load is False and wish.data and wanted.effective.primary.auto_id:
         draft.conflicts.append(_never_loaded(spec, name))

@@ -67,7 +67,8 @@ def plan_lines(plan: Plan, *, concise: bool = False, state: str = "") -> Iterato
         lost = sum(f.verdict == "lost" for f in plan.fidelity)
         yield "plain", f"Fidelity: {len(plan.fidelity) - lost} converted, {lost} lost"
         for line in plan.fidelity:
-            yield ("destroy" if line.verdict == "lost" else "update"), f"  ~ {line.address}   {line.what}"
+            style = "destroy" if line.verdict == "lost" else "update"
+            yield style, f"  ~ {line.address}   {line.verdict}: {line.what}"
         yield "plain", ""
     if plan.conflicts:
         yield (

@@ -48,6 +48,21 @@ def conflicts(desired: Collection, server: Server) -> list[Problem]:
     return found
 
 
+def losses(desired: Collection, server: Server) -> list[tuple[str, str]]:
+    """Name what this server does not keep and what does no harm: the address of each, and what is lost."""
+    address, holds = f"collection.{desired.name}", server.holds
+    lost: list[tuple[str, str]] = []
+    if not holds.tells_description:
+        described = [f"{address}.field.{f.name}" for f in desired.fields if f.description]
+        if desired.description:
+            described.insert(0, address)
+        lost += [(where, f"{server} keeps no description") for where in described]
+    if not holds.tells_layout:
+        said = ("shards", "consistency", "num_partitions")
+        lost += [(address, f"{server} has no {key}") for key in said if getattr(desired, key) is not None]
+    return lost
+
+
 def _of_name(name: str) -> Iterator[str]:
     if not NAME.match(name):
         yield f"{name!r} is no name for Milvus: letters, digits and _, not a digit first, at most 255"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vsync.connectors.milvus import clear, ddl, describe, keys
 from vsync.connectors.milvus.capabilities import LITE
-from vsync.connectors.milvus.conflicts import conflicts
+from vsync.connectors.milvus.conflicts import conflicts, losses
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
 from vsync.connectors.milvus.write import MilvusWriter
 from vsync.errors import TargetError
@@ -95,6 +95,10 @@ class MilvusTarget:
     def conflicts(self, desired: Collection) -> list[Problem]:
         """Name what this server cannot hold."""
         return conflicts(desired, self._client.server)
+
+    def losses(self, desired: Collection) -> list[tuple[str, str]]:
+        """Name what this server does not keep, by address."""
+        return losses(desired, self._client.server)
 
     def same(self, desired: Index, live: Index) -> bool:
         """Tell whether two descriptions of an index mean the same on this server."""
