@@ -111,10 +111,17 @@ def _declared(name: str, wish: CollectionSpec) -> Collection:
         consistency=wish.consistency,
         num_partitions=wish.num_partitions,
         properties=tuple(sorted(wish.properties.items())) if wish.properties is not None else None,
-        partitions=tuple(wish.partitions) if wish.partitions is not None else None,
+        partitions=_partitions(wish),
         indexes=tuple(i.to_index(n) for n, i in wish.indexes.items()) if wish.indexes is not None else None,
         aliases=tuple(wish.aliases) if wish.aliases is not None else None,
     )
+
+
+def _partitions(wish: CollectionSpec) -> tuple[str, ...] | None:
+    """Give the declared partitions; where none are declared, those that data goes into."""
+    if wish.partitions is not None:
+        return tuple(wish.partitions)
+    return tuple(dict.fromkeys(d.into for d in wish.data if d.into and d.into != DEFAULT_PARTITION)) or None
 
 
 def _inferred(spec: Spec, name: str, items: Sequence[DataItem], problems: list[Problem]) -> tuple[Field, ...]:

@@ -1,0 +1,128 @@
+"""``vsync`` as a process of its own, as a person runs it: to its end, or killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+SECONDS = 240
+COUNTED = {"chunk_acked", "step_began", "step_ended"}
+"""The events that a kill may wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended, and what it said; with ``--json``, ``said`` are its objects."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines() if line.startswith("{")]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [one for one in self.said if one["type"] == kind]
+
+    def balance(self, destination: str) -> dict[str, Any]:
+        """Give what an apply settled at a destination."""
+        found = [s for s in self.of("settled") if s["destination"] == destination]
+        assert len(found) == 1, self
+        return found[0]
+
+    @property
+    def problems(self) -> str:
+        """Join what the last object says, where it is an error."""
+        return "\n".join(str(p) for one in self.of("error") for p in one["problems"])
+
+
+def vsync(folder: Path, *words: str, env: dict[str, str] | None = None) -> Done:
+    """Run a command in the spec's folder, to its end."""
+    ended = subprocess.run(
+        command(words), cwd=folder, env={**os.environ, **(env or {})}, capture_output=True, timeout=SECONDS, check=False
+    )
+    done = Done(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+    assert "Traceback" not in done.err, done.err
+    return done
+
+
+def apply(folder: Path, *words: str, code: int = 0) -> Done:
+    """Apply the spec ``vsync.yaml`` of a folder, and look at the exit code."""
+    done = vsync(folder, "apply", "--auto-approve", "--json", *words)
+    assert done.code == code, (done.code, done.problems, done.err[-2000:], done.out[-2000:])
+    return done
+
+
+def plan(folder: Path, *words: str, code: int = 0) -> str:
+    """Plan it as text, and look at the exit code; 2 means changes."""
+    done = vsync(folder, "plan", "--detailed-exitcode", *words)
+    assert done.code == code, (done.code, done.out, done.err)
+    return done.out + done.err
+
+
+def assert_no_changes(folder: Path, *words: str) -> None:
+    assert "No changes." in plan(folder, *words)
+
+
+def command(words: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "vsync", *words]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    """Start an apply whose events can be read from its ``stdout``, unbuffered."""
+    given = command(["apply", "--auto-approve", "--json", *words])
+    return subprocess.Popen(given, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
+
+
+def events(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+    """Give the objects that a process prints, each as soon as it is printed."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.endswith(b"\n"):  # a killed process may leave half a line
+            yield json.loads(line)
+
+
+def kill_on_the_way(folder: Path, chance: random.Random, most_events: int, *words: str) -> bool:
+    """Start an apply and SIGKILL it at a random moment: after some events, and some milliseconds or words more.
+
+    Tells whether it was killed; ``False`` where it came to its end first, well.
+    """
+    after = chance.randrange(most_events + 1)
+    process = start(folder, *words)
+    assert process.stdout is not None
+    seen = 0
+    if after:
+        for event in events(process):
+            seen += event["type"] in COUNTED
+            if seen == after:
+                break
+    if seen == after:
+        # Whatever comes first: a little time, or what it says next.
+        select.select([process.stdout], [], [], chance.random() * (0.03 if after else 1.0))
+        process.kill()
+    code = process.wait(SECONDS)
+    process.stdout.close()
+    assert code in {0, -9}, f"the apply ended by itself with {code}"
+    return code == -9
+
+
+def apply_with_kills(folder: Path, seed: int, kills: int, most_events: int, *words: str) -> tuple[int, Done]:
+    """Apply until it is finished, killed so many times on the way; gives the kills that hit, and the last run."""
+    import random
+
+    chance = random.Random(seed)
+    hit = 0
+    while hit < kills and kill_on_the_way(folder, chance, most_events, *words):
+        hit += 1
+    return hit, apply(folder, *words)
