@@ -129,7 +129,7 @@ class Copier:
             written=sent.written,
             there=prepared.there,
             rejected=len({b.row for b in prepared.rejects}),
-            dropped=len(task.chunk.dropped),
+            dropped=prepared.dropped,
             digest=prepared.digest,
             key_ranges=sent.key_ranges,
         )

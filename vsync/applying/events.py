@@ -99,11 +99,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """Everything was carried out."""
+    """Everything was carried out. ``copy_seconds``: from before the first chunk is read until the last is acked."""
 
     chunks: int
     rows: int
     seconds: float
+    copy_seconds: float
     journal_seconds: float
 
 

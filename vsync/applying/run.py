@@ -41,6 +41,7 @@ class Run:
     facts: JournalFacts
     begun: set[str] = field(default_factory=set)
     settled: list[Settled] = field(default_factory=list)
+    copy_seconds: float = 0.0
 
     @property
     def key(self) -> str:
@@ -73,7 +74,8 @@ def carry_out(
             _steps(run)
         finally:
             sources.close()
-    report(RunEnded(copier.copied, copier.rows, time.monotonic() - began, copier.journal_seconds))
+    seconds = time.monotonic() - began
+    report(RunEnded(copier.copied, copier.rows, seconds, run.copy_seconds, copier.journal_seconds))
     return run.settled
 
 
@@ -125,7 +127,9 @@ def _copy(run: Run, chunks: Sequence[s.CopyChunk]) -> None:
         for index in dict.fromkeys(c.unit for c in these):
             run.journal.enter_unit(run.key, units[index], to.epoch, [c for c in these if c.unit == index])
         in_flight = min(run.settings.transfers, run.target.writers)
+        began = time.monotonic()
         run.copier.copy(_tasks(run, to, these), in_flight)
+        run.copy_seconds += time.monotonic() - began
     _stop_here(run)
     run.copier.raise_failures()
 

@@ -52,6 +52,7 @@ class Prepared:
     requests: list[Any]
     rows: int
     there: int
+    dropped: int
     there_mask: bytes | None
     rejects: tuple[BadRow, ...]
     digest: str
@@ -83,8 +84,9 @@ class Sources:
         with self._lock:
             source = self._open.get(key)
             if source is None:
-                source = self._open[key] = open_source(unit.kind, self._folder / unit.path, unit.options)
+                source = open_source(unit.kind, self._folder / unit.path, unit.options)
                 check_unchanged(unit, source)
+                self._open[key] = source
             self._open.move_to_end(key)
             self._users[key] = self._users.get(key, 0) + 1
         try:
@@ -146,6 +148,7 @@ class Worker:
             raise bad_rows_error(taken.bad, where=f"{unit.path} rows {chunk.lo}-{chunk.hi - 1}")
         checksum = digest(taken.rows)
         rows, numbers = _without(taken.rows, taken.numbers, chunk.dropped)
+        dropped = taken.rows.num_rows - rows.num_rows
         writer = self.writer(task.to, task.collection)
         mask, there = self._there(task, rows, writer)
         if mask is not None and there.any():
@@ -157,6 +160,7 @@ class Worker:
             requests=writer.encode(rows) if rows.num_rows else [],
             rows=rows.num_rows,
             there=int(there.sum()),
+            dropped=dropped,
             there_mask=mask,
             rejects=taken.bad,
             digest=checksum,
