@@ -84,7 +84,16 @@ def test_rows_of_bytes_are_a_binary_vector(tmp_path: Path) -> None:
     same(source.read((0, 2), ["x"]), pa.table({"x": pa.array([b"\1\0", b"\0\0"], pa.binary(2))}))
 
 
-@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.list_(pa.float32(), 2), pa.list_(pa.uint8())])
+FIXED = pytest.param(
+    pa.list_(pa.float32(), 2),
+    marks=pytest.mark.skipif(
+        int(pa.__version__.split(".")[0]) < 26,
+        reason="this pyarrow cannot read a null among fixed-size lists back: refused",
+    ),
+)
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), FIXED, pa.list_(pa.uint8())])
 def test_null_vectors_stay_null(tmp_path: Path, kind: pa.DataType) -> None:
     rows = [[1, 2], None, [3, 4], None]
     source = open_source(write(tmp_path / "a.parquet", groups=3, x=pa.array(rows, kind)))
@@ -102,15 +111,13 @@ def test_a_ragged_row_is_named(tmp_path: Path) -> None:
     source = open_source(write(tmp_path / "a.parquet", x=pa.array(rows, pa.list_(pa.float32()))))
     assert source.describe().columns[0].type == pa.list_(pa.float32(), 2)
     assert source.read((700, 777), ["x"]).num_rows == 77
-    with pytest.raises(
-        SourceError, match=r"a\.parquet:x: row 777 has 1 values, others have 2; a vector column"
-    ):
+    with pytest.raises(SourceError, match=r"a\.parquet:x: row 777 has 1 values, others have 2; a vector column"):
         source.read((700, 800), ["x"])
     ints = open_source(write(tmp_path / "b.parquet", x=pa.array(rows, pa.list_(pa.int32()))))
     assert ints.describe().columns[0].type == pa.list_(pa.int32()), "an array: the footer counts its values"
 
 
-@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.list_(pa.float32(), 2)])
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), FIXED])
 def test_a_null_inside_a_vector_is_named(tmp_path: Path, kind: pa.DataType) -> None:
     rows: list[list[float | None] | None] = [[1.0, 2.0]] * 400
     rows[310], rows[333] = None, [1.0, None]
