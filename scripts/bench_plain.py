@@ -2,7 +2,7 @@
 
 bench_plain.py URI COLLECTION FILE.h5
 
-Rows are dictionaries, a thousand to an insert, one insert after the other. Prints the seconds of the loop.
+Rows are dictionaries, a thousand to an insert, one insert after the other. Prints what the loop took.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def main() -> None:
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
         client.create_collection(collection, schema=schema)
-        began = time.monotonic()
+        began, used = time.monotonic(), time.process_time()
         for start in range(0, len(ids), BATCH):
             keys = ids[start : start + BATCH].tolist()
             rows = vectors[start : start + BATCH].tolist()
             client.insert(collection, [{"id": key, "vector": row} for key, row in zip(keys, rows, strict=True)])
-        seconds = time.monotonic() - began
+        seconds, cpu_seconds = time.monotonic() - began, time.process_time() - used
     client.flush(collection)
-    print(json.dumps({"copy_seconds": seconds}))
+    print(json.dumps({"copy_seconds": seconds, "copy_cpu_seconds": cpu_seconds}))
 
 
 if __name__ == "__main__":

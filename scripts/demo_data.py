@@ -1,8 +1,8 @@
 """What scripts/demo needs beside vsync: files to load, and somebody who searches.
 
-    demo_data.py make FOLDER [ROWS]    writes FOLDER/glove.h5 and FOLDER/glove.index
-    demo_data.py half-done < STATUS    exit 0 when `vsync status --json` says that half of the HDF5 file is in
-    demo_data.py search FILE.db        the neighbours of a few words, by pymilvus alone
+- ``demo_data.py make FOLDER [ROWS]`` writes FOLDER/glove.h5 and FOLDER/glove.index
+- ``demo_data.py half-done < STATUS`` exits 0 when ``vsync status --json`` says that half of the HDF5 file is in
+- ``demo_data.py search FILE.db`` shows the neighbours of a few words, by pymilvus alone
 """
 
 from __future__ import annotations

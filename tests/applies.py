@@ -102,9 +102,10 @@ def kill_on_the_way(folder: Path, chance: random.Random, most_events: int, *word
     process = start(folder, *words)
     assert process.stdout is not None
     seen = 0
+    said: dict[str, Any] = {}
     if after:
-        for event in events(process):
-            seen += event["type"] in COUNTED
+        for said in events(process):
+            seen += said["type"] in COUNTED
             if seen == after:
                 break
     if seen == after:
@@ -113,7 +114,7 @@ def kill_on_the_way(folder: Path, chance: random.Random, most_events: int, *word
         process.kill()
     code = process.wait(SECONDS)
     process.stdout.close()
-    assert code in {0, -9}, f"the apply ended by itself with {code}"
+    assert code in {0, -9}, f"the apply ended by itself with {code}: {said}"
     return code == -9
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vsync.errors import ConflictError, MismatchError, StalePlanError, VsyncError
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
-from vsync.planning.steps import Clear, Plan
+from vsync.planning.steps import Clear, Plan, known_as
 from vsync.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
@@ -133,14 +133,13 @@ def apply(
     spec = spec_of(saved, environ) if saved else what
     assert isinstance(spec, Spec)
     path = state_path(saved or spec, state)
-    choice = Choice(allow_destroy=saved.allow_destroy) if saved else choice or Choice()
+    choice = Choice(saved.only, saved.leave_out, saved.allow_destroy) if saved else choice or Choice()
     make_folder(path.parent)
     with locked(path, holder()), closing(Journal(path)) as journal, _target(spec) as target:
         fresh = _plan(spec, target, journal, choice)
         _refuse_conflicts(fresh)
         if saved is not None:
             check_approved(saved, fresh, resumes=journal.has_run(fresh.target, saved.id))
-            fresh = replace(fresh, steps=tuple(s for s in fresh.steps if s in set(saved.steps)))
         elif confirm is not None and not fresh.empty and not confirm(fresh):
             raise ConflictError("nothing was applied: it was not agreed to")
         return _carry_out(
@@ -203,8 +202,8 @@ def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
     if not resumes:
         moved += [f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d]
         moved += _sources_moved(saved, fresh)
-    approved = set(saved.steps)
-    new = [s for s in fresh.steps if s not in approved]
+    approved = {known_as(s, saved) for s in saved.steps}
+    new = [s for s in fresh.steps if known_as(s, fresh) not in approved]
     if new and not moved:
         moved += _sources_moved(saved, fresh) or [f"{len(new)} steps that it does not hold are needed now"]
     seen = {d.address: d for d in saved.destinations}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from vsync.connectors.registry import FILE_KINDS, kind_of, open_source
 from vsync.errors import SpecError, UsageError
 from vsync.planning.wanted import DataItem, want
+from vsync.rows.infer import MAX_LENGTH
 from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
 from vsync.spec import Secret, Spec, parse_spec
 
@@ -42,8 +44,8 @@ def _of_file(origin: str, target: str, folder: Path) -> Spec:
         raise UsageError(f"{origin} is no file that vsync reads", hint=f"it goes by the endings: {endings}")
     with closing(open_source(kind, folder / origin, {})) as source:
         description = source.describe()
-    stem = Path(origin).stem.replace("-", "_").replace(".", "_")
-    name = stem if NAME.match(stem) else f"c_{stem}"
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", Path(origin).stem)
+    name = stem if NAME.match(stem) else f"c_{stem}"[:255]
     short = _parse({"version": 1, "target": target, "collections": {name: {"from": {kind: origin}}}}, folder)
     item = DataItem(0, short.collections[name].data[0], (origin,), (description,))
     whole = want(short, name, [item], None)
@@ -110,6 +112,8 @@ def _field(f: Field) -> dict[str, Any]:
             said[key] = value
     if f.element is not None:
         said["element"] = str(f.element)
+    if f.element is DataType.VARCHAR:
+        said.setdefault("max_length", MAX_LENGTH)  # embedded Milvus Lite forgets it
     if f.type is DataType.SPARSE_FLOAT_VECTOR:
         said.pop("dim", None)
     flags = ("primary", "auto_id", "nullable", "partition_key", "clustering_key")

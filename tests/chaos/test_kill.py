@@ -148,7 +148,7 @@ def kill_and_compare(folder: Path, target: Endpoint, size: int, chunk_bytes: str
     assert last.said[-1]["type"] == "summary"
     with reader.client_of(target) as client:
         assert_all_there(client, sources)
-        assert client.describe_alias(f"alias_of_{target.database}")["collection_name"] == "words"
+        assert reader.count(client, f"alias_of_{target.database}") == 4 * size
     applies.assert_no_changes(folder)
     return hit
 

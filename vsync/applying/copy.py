@@ -62,7 +62,9 @@ class Copier:
             if self.stop.is_set() and not told:
                 told = True
                 self.report(Stopping(len(sending)))
-            running: set[Future[Any]] = {*sending, *(f for _, f in preparing if self._may_start())}
+            running: set[Future[Any]] = set(sending)
+            if preparing and self._may_start():
+                running.add(preparing[0][1])  # the first alone: a later one that is done would end every wait at once
             if not running:
                 break
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -72,7 +74,8 @@ class Copier:
                 self._take(*preparing.popleft(), ready)
         for _, prepare in preparing:
             prepare.cancel()
-        if self._late() and not self.stop.is_set():
+        left = preparing or ready or next(waiting, None)
+        if left and self._late() and not self.stop.is_set():
             raise LimitError("--max-duration is reached", hint="run the same command again to go on")
 
     def _late(self) -> bool:

@@ -99,12 +99,17 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """Everything was carried out. ``copy_seconds``: from before the first chunk is read until the last is acked."""
+    """Everything was carried out.
+
+    The copy phase lasts from before the first chunk is read until the last is acked; ``copy_cpu_seconds`` is what this
+    process used of the processor meanwhile, ``journal_seconds`` what it waited for the journal.
+    """
 
     chunks: int
     rows: int
     seconds: float
     copy_seconds: float
+    copy_cpu_seconds: float
     journal_seconds: float
 
 

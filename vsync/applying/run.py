@@ -13,7 +13,7 @@ from vsync.applying.events import Report, RunBegan, RunEnded, Settled, StepBegan
 from vsync.applying.retry import Limiter, Retry
 from vsync.applying.settle import remove_strays
 from vsync.applying.worker import Sources, Task, Worker, check_unchanged
-from vsync.errors import MismatchError, Problem, StalePlanError, StoppedError
+from vsync.errors import MismatchError, Problem, StalePlanError, StoppedError, TransientError
 from vsync.planning import steps as s
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Run:
     begun: set[str] = field(default_factory=set)
     settled: list[Settled] = field(default_factory=list)
     copy_seconds: float = 0.0
+    copy_cpu_seconds: float = 0.0
 
     @property
     def key(self) -> str:
@@ -74,8 +75,16 @@ def carry_out(
             _steps(run)
         finally:
             sources.close()
-    seconds = time.monotonic() - began
-    report(RunEnded(copier.copied, copier.rows, seconds, run.copy_seconds, copier.journal_seconds))
+    report(
+        RunEnded(
+            chunks=copier.copied,
+            rows=copier.rows,
+            seconds=time.monotonic() - began,
+            copy_seconds=run.copy_seconds,
+            copy_cpu_seconds=run.copy_cpu_seconds,
+            journal_seconds=copier.journal_seconds,
+        )
+    )
     return run.settled
 
 
@@ -127,9 +136,10 @@ def _copy(run: Run, chunks: Sequence[s.CopyChunk]) -> None:
         for index in dict.fromkeys(c.unit for c in these):
             run.journal.enter_unit(run.key, units[index], to.epoch, [c for c in these if c.unit == index])
         in_flight = min(run.settings.transfers, run.target.writers)
-        began = time.monotonic()
+        began, used = time.monotonic(), time.process_time()
         run.copier.copy(_tasks(run, to, these), in_flight)
         run.copy_seconds += time.monotonic() - began
+        run.copy_cpu_seconds += time.process_time() - used
     _stop_here(run)
     run.copier.raise_failures()
 
@@ -239,7 +249,7 @@ def _verify(run: Run, to: s.Destination) -> None:
     sums = run.journal.balance(run.key, to)
     left = run.retry.call(run.target.count, to.collection, to.partition)
     replaced = sums.there if to.write == "upsert" else 0
-    expected = None if sums.before is None else sums.before + sums.written - replaced
+    expected = None if sums.before is None or _others_displace(run, to) else sums.before + sums.written - replaced
     settled = Settled(
         destination=to.address,
         before=sums.before,
@@ -257,6 +267,13 @@ def _verify(run: Run, to: s.Destination) -> None:
     run.report(settled)
 
 
+def _others_displace(run: Run, to: s.Destination) -> bool:
+    """Whether upserts into another partition may have taken rows away that this one held before."""
+    return bool(to.before) and any(
+        d.write == "upsert" and d.collection == to.collection and d.address != to.address for d in run.plan.destinations
+    )
+
+
 def _settle_doubts(run: Run, to: s.Destination) -> None:
     """Remove what requests in doubt left under keys that no acknowledgement recorded, and send their rows again."""
     tasks = [t for t in run.copier.in_doubt if t.to.address == to.address]
@@ -267,7 +284,13 @@ def _settle_doubts(run: Run, to: s.Destination) -> None:
     remove_strays(run.target, run.journal, run.key, run.retry, to.collection, in_doubt)
     run.copier.in_doubt = [t for t in run.copier.in_doubt if t.to.address != to.address]
     run.copier.copy(iter(tasks), 1)
+    _stop_here(run)
     run.copier.raise_failures()
+    if any(t.to.address == to.address for t in run.copier.in_doubt):
+        raise TransientError(
+            f"{to.address}: rows that were sent again were not acknowledged, and are in doubt once more",
+            hint="when the target is well, run the same command again: what is done is kept",
+        )
     run.retry.call(run.target.flush, to.collection)
 
 

@@ -11,6 +11,7 @@ import zlib
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A chunk that is ready to be sent. The rows of ``requests`` are those that are neither there, bad nor dropped."""
+    """A chunk that is ready to be sent. The rows of ``requests`` are those that are neither there, bad nor dropped.
+
+    ``displaces`` are the keys that may be in other partitions and must not stay there.
+    """
 
     task: Task
     requests: list[Any]
@@ -57,6 +61,7 @@ class Prepared:
     rejects: tuple[BadRow, ...]
     digest: str
     nbytes: int
+    displaces: pa.Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,7 @@ class Worker:
             rejects=taken.bad,
             digest=checksum,
             nbytes=rows.nbytes,
+            displaces=_displaced(task, rows),
         )
 
     def _there(self, task: Task, rows: pa.RecordBatch, writer: Writer) -> tuple[bytes | None, Any]:
@@ -175,13 +181,17 @@ class Worker:
         if not task.to.probe or task.collection.primary.auto_id or not rows.num_rows:
             return None, np.zeros(rows.num_rows, bool)
         keys = rows.column(task.collection.primary.name)
-        there = self.retry.call(writer.probe, keys).to_numpy(zero_copy_only=False)
+        # An upsert replaces what this partition holds; for append a key is taken wherever it is.
+        probe = partial(writer.probe, keys, everywhere=task.to.write != "upsert")
+        there = self.retry.call(probe).to_numpy(zero_copy_only=False)
         return zlib.compress(np.packbits(there).tobytes(), 1), there
 
     def send(self, prepared: Prepared) -> Sent:
         """Send a chunk's requests, each until it is acknowledged; what was in doubt is sent again as it was."""
         task = prepared.task
         writer = self.writer(task.to, task.collection)
+        if prepared.displaces is not None:
+            self.retry.call(writer.displace, prepared.displaces)
         written = 0
         ranges: list[tuple[int, int]] = []
         for request in prepared.requests:
@@ -194,6 +204,14 @@ class Worker:
     def _acknowledged(self, writer: Writer, request: Any, *, auto_id: bool) -> Acked:
         """Send until acknowledged; an insert with keys of the server's making is never repeated while in doubt."""
         return self.retry.call(writer.send, request, repeat_in_doubt=not auto_id)
+
+
+def _displaced(task: Task, rows: pa.RecordBatch) -> pa.Array | None:
+    """Give the keys of an upsert into a collection that held rows, or may have: they can be in any partition."""
+    key, to = task.collection.primary, task.to
+    if to.write != "upsert" or key.auto_id or not rows.num_rows or not (to.probe or to.before is None):
+        return None
+    return rows.column(key.name)
 
 
 def _without(rows: pa.RecordBatch, numbers: Any, dropped: Sequence[int]) -> tuple[pa.RecordBatch, Any]:

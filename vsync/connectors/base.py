@@ -109,8 +109,11 @@ class Writer(Protocol):
     def send(self, request: Any) -> Acked:
         """Send one request once, as an upsert where keys are our own, as an insert for auto_id."""
 
-    def probe(self, keys: pa.Array) -> pa.BooleanArray:
-        """Tell for each key, in order, whether the collection holds it (strong consistency)."""
+    def probe(self, keys: pa.Array, *, everywhere: bool = True) -> pa.BooleanArray:
+        """Tell for each key, in order, whether the collection holds it, or only this partition (strong consistency)."""
+
+    def displace(self, keys: pa.Array) -> None:
+        """Remove the rows with these keys from other partitions, where upserts into this one would leave them there."""
 
 
 class Target(Protocol):
@@ -193,7 +196,7 @@ class Target(Protocol):
         """Create the alias, or move it here."""
 
     def count_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> int:
-        """Count the rows of a loaded collection whose INT64 keys lie in none of these ranges (ends included)."""
+        """Count rows whose INT64 keys lie in none of these ranges (ends included), loading for it where needed."""
 
     def remove_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> None:
         """Remove the rows that :meth:`count_outside` counts, and wait until they are gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,11 +79,18 @@ def _relative(path: Path, folder: Path) -> str:
 
 def make_units(spec: Spec, wanted: Wanted, known: Known, rules: Rules) -> list[UnitFacts]:
     """Cut every file of a collection's data; an earlier cut of the same content is kept."""
-    return [
+    units = [
         _unit(spec, data, path, description, known, rules)
         for data in wanted.data
         for path, description in zip(data.item.paths, data.item.descriptions, strict=True)
     ]
+    seen: Counter[str] = Counter()
+    for i, unit in enumerate(units):
+        # The same content twice on the same way: each has chunks of its own in the journal.
+        seen[unit.key] += 1
+        if seen[unit.key] > 1:
+            units[i] = replace(unit, key=f"{unit.key}-{seen[unit.key]}")
+    return units
 
 
 def _unit(spec: Spec, data: WantedData, path: str, description: Description, known: Known, rules: Rules) -> UnitFacts:

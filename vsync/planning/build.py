@@ -77,6 +77,8 @@ def build_plan(spec: Spec, facts: Facts, choice: Choice) -> Plan:
         changes=tuple(draft.changes),
         fidelity=tuple(draft.fidelity),
         conflicts=tuple(dict.fromkeys(draft.conflicts)),
+        only=choice.only,
+        leave_out=choice.leave_out,
         allow_destroy=choice.allow_destroy,
     )
 

@@ -8,7 +8,7 @@ conflict unless ``--allow-destroy`` names the collection.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vsync.errors import Problem
 from vsync.planning.steps import (
@@ -53,7 +53,7 @@ def diff(
     """Compare one collection; ``load`` is the spec's word, ``None`` where it says nothing."""
     if live is None:
         return _created(wanted, load=load, where=where)
-    forced = tuple(_forces_replacement(wanted, live.schema))
+    forced = tuple(forces_replacement(wanted, live.schema))
     if forced:
         return _replaced(wanted, live, forced, load=load, allowed=allow_destroy, where=where)
     return _changed(wanted, live, load=load, same_index=same_index, where=where)
@@ -106,7 +106,7 @@ def _replaced(
             f"--allow-destroy {address}",
         )
         return Difference(conflicts=(problem,))
-    made = _created(wanted, load=load, where=where)
+    made = _created(replace(wanted, fields=wanted.fields or live.schema.fields), load=load, where=where)
     details = tuple(f"~ {line}  # forces replacement" for line in forced)
     change = Change("replace", address, "must be replaced", details, where())
     return Difference(
@@ -114,7 +114,7 @@ def _replaced(
     )
 
 
-def _forces_replacement(wanted: Collection, live: Collection) -> Iterator[str]:
+def forces_replacement(wanted: Collection, live: Collection) -> Iterator[str]:
     """Say each thing that differs and that no server here changes in place."""
     for f in wanted.fields:
         there = live.field(f.name)

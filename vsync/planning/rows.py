@@ -54,6 +54,11 @@ class Standing:
         """Whether the collection may hold rows: a key is looked for in all of its partitions."""
         return self.rows is None or self.rows > 0 or bool(self.live and self.live.rows)
 
+    @property
+    def probes(self) -> bool:
+        """Whether to ask which keys are there: nothing can be asked of a collection that is not loaded."""
+        return self.holds and self.rows is not None
+
 
 def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     """Decide what is to be copied to one destination."""
@@ -130,7 +135,7 @@ def _first(at: Standing, units: Sequence[UnitFacts], journal: JournalFacts) -> B
     problem = _cannot_begin(at)
     if problem is not None:
         return _refused(at.base, problem)
-    return _work(_begin(at.base, before=at.rows, probe=at.holds and at.rows is not None), units, journal)
+    return _work(_begin(at.base, before=at.rows, probe=at.probes), units, journal)
 
 
 def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
@@ -138,17 +143,17 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
     gone = at.rows is not None and old.left is not None and at.rows < old.left
     pending = not all(len(journal.acked.get(u.key, ())) == len(u.bounds) for u in units)
     changed = [u for u in units if _was(u, journal).content != u.content]
-    if at.auto_id and (gone or changed):
+    if at.auto_id and at.holds and (gone or changed):
         return _refused(at.base, _cannot_repeat(at, old, changed))
     if gone:
-        made = _work(_begin(at.base, before=at.rows, probe=at.holds), units, journal)
+        made = _work(_begin(at.base, before=at.rows, probe=at.probes), units, journal)
         text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
         return replace(made, changes=(Change("warn", at.base.address, text, (), at.where), *made.changes))
     if not pending:
         return _same(at, old)
     if at.rows is None and at.base.write == "append":
         return _refused(at.base, _not_loaded(at))
-    return _work(_begin(at.base, before=at.rows, probe=at.holds, epoch=False), units, journal)
+    return _work(_begin(at.base, before=at.rows, probe=at.probes, epoch=False), units, journal)
 
 
 def _refused(base: Destination, problem: Problem) -> Brought:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -254,6 +254,8 @@ class Plan:
     changes: tuple[Change, ...]
     fidelity: tuple[Fidelity, ...] = ()
     conflicts: tuple[Problem, ...] = ()
+    only: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
     allow_destroy: tuple[str, ...] = ()
     format_version: int = field(default=FORMAT_VERSION)
 
@@ -292,6 +294,13 @@ class Plan:
 
 
 _ADAPTER: TypeAdapter[Plan] = TypeAdapter(Plan)
+
+
+def known_as(step: Step, plan: Plan) -> object:
+    """Say what a step is known by in any plan: a chunk by its unit's key, an alias without its former holder."""
+    if isinstance(step, CopyChunk):
+        return (plan.units[step.unit].key, step.n, step.lo, step.hi, step.dropped)
+    return replace(step, held_by=None) if isinstance(step, SetAlias) else step
 
 
 def unit_key(destination: str, origins: dict[str, Any], content: str) -> str:

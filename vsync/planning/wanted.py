@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vsync.errors import ConflictError, Problem
+from vsync.planning.diff import forces_replacement
 from vsync.planning.steps import Fidelity
 from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, constant, infer_field
+from vsync.rows.infer import MAX_LENGTH
 from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
 
 if TYPE_CHECKING:
@@ -72,7 +74,10 @@ def want(spec: Spec, name: str, items: Sequence[DataItem], live: LiveCollection 
     if not declared.fields and live is None:
         fields = _inferred(spec, name, items, problems)
         declared = replace(declared, fields=fields)
-    fields = live.schema.fields if live else declared.fields
+    made_new = live is None or (declared.fields and any(forces_replacement(declared, live.schema)))
+    fields = declared.fields
+    if live is not None and not made_new:
+        fields = tuple(_told(f, declared.field(f.name)) for f in live.schema.fields)
     effective = replace(declared, fields=fields)
     if live and declared.dynamic is None:
         effective = replace(effective, dynamic=live.schema.dynamic)
@@ -88,6 +93,13 @@ def want(spec: Spec, name: str, items: Sequence[DataItem], live: LiveCollection 
             data.append(WantedData(item, f"collection.{name}.data.{item.name}", address, partition, mapping))
         _row_number_twice(spec, name, data, problems)
     return Wanted(declared, effective, tuple(data), tuple(dict.fromkeys(fidelity)), tuple(problems))
+
+
+def _told(live: Field, declared: Field | None) -> Field:
+    """Complete a live field by what its server forgets: Milvus Lite the max_length of the elements of an array."""
+    if live.element is not DataType.VARCHAR or live.max_length is not None:
+        return live
+    return replace(live, max_length=(declared.max_length if declared else None) or MAX_LENGTH)
 
 
 def destination_address(collection: str, partition: str | None) -> str:

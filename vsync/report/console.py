@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from vsync.errors import StoppedError
+from vsync.errors import SpecError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +47,7 @@ def show_error(error: VsyncError) -> None:
     """Print what went wrong, where, and what to do: to stderr, after whatever stdout holds."""
     sys.stdout.flush()
     out = console(stderr=True)
-    if isinstance(error, StoppedError):
+    if isinstance(error, StoppedError | SpecError):  # a spec's problems one a line, as compilers say them
         out.print(Text(str(error)))
         return
     for problem in error.problems:

@@ -120,6 +120,8 @@ def settled_line(s: Settled) -> str:
     read = f"{many(s.read, 'row')} read = {' + '.join(parts)}"
     if s.left is None:
         return f"{s.destination}: {read}; not counted: not loaded"
+    if s.expected is None:
+        return f"{s.destination}: {read}; holds {many(s.left, 'row')}"
     verdict = "as it should be" if s.balanced else f"SHOULD BE {s.expected:,}"
     return f"{s.destination}: {read}; holds {many(s.left, 'row')}, {verdict}"
 

@@ -68,10 +68,11 @@ class StateFile:
         self.path = path
         if create:
             make_folder(path.parent)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         with translated(path):
-            uri = f"{path.resolve().as_uri()}?mode={'rwc' if create else 'ro'}"
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+            if create:
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            how = "mode=rwc" if create else _reading(path)
+            connection = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None, timeout=10)
             self._db = Database(connection)
             if create:
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -98,11 +99,18 @@ class StateFile:
         self._db.close()
 
     def _one(self, sql: str, args: Sequence[Any] = ()) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._db.execute(sql, list(args)).fetchone()
+        with translated(self.path):
+            row: tuple[Any, ...] | None = self._db.execute(sql, list(args)).fetchone()
         return row
 
     def _all(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return list(self._db.execute(sql, list(args)).fetchall())
+        with translated(self.path):
+            return list(self._db.execute(sql, list(args)).fetchall())
+
+
+def _reading(path: Path) -> str:
+    """Say how to open a state for reading. Where nobody has it open it is a plain file: nothing is put beside it."""
+    return "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
 
 
 def make_folder(folder: Path) -> None:
@@ -121,11 +129,12 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into JournalError."""
+    """Turn what SQLite and the file system raise into JournalError."""
     try:
         yield
-    except sqlite3.Error as e:
+    except (sqlite3.Error, OSError) as e:
+        why = e.strerror if isinstance(e, OSError) else e
         raise JournalError(
-            f"state {path} cannot be used: {e}",
+            f"state {path} cannot be used: {why}",
             hint="is the disk full, the folder read-only, or the file damaged? What it recorded before still holds",
         ) from e

@@ -132,11 +132,13 @@ class View(StateFile):
         return Balance(before[0] if before else None, *sums)
 
     def key_ranges(self, target: str, collection: str) -> list[tuple[int, int]]:
-        """List the keys that the server handed out to a collection's acknowledged chunks, as ranges, ends included."""
+        """List the keys that the server handed out to a collection's present content, as ranges, ends included."""
         address, below = f"collection.{collection}", f"collection.{collection}.partition."
         rows = self._all(
             "SELECT key_ranges FROM chunks c JOIN units u ON u.target = c.target AND u.key = c.unit"
-            " WHERE c.target = ? AND c.state = 'acked' AND (u.destination = ? OR substr(u.destination, 1, ?) = ?)",
+            " WHERE c.target = ? AND c.state = 'acked' AND (u.destination = ? OR substr(u.destination, 1, ?) = ?)"
+            " AND c.epoch = (SELECT max(epoch) FROM sessions s WHERE s.target = c.target"
+            " AND s.destination = u.destination)",
             [target, address, len(below), below],
         )
         return [(lo, hi) for (text,) in rows for lo, hi in json.loads(text)]

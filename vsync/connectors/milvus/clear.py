@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vsync.connectors.milvus import ddl, keys
@@ -12,6 +13,8 @@ from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
 from vsync.errors import TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vsync.connectors.milvus.client import Client
     from vsync.schema import Collection, Field
 
@@ -37,25 +40,35 @@ def clear(client: Client, live: Collection, partition: str | None) -> None:
 
 
 def _delete_all(client: Client, live: Collection, partition: str | None) -> None:
-    was_loaded = ddl.load_state(client, live.name) == common_pb2.LoadStateLoaded
-    if not was_loaded:
-        if not ddl.indexes(client, live.name):
-            raise TargetError(
-                f"{live.name} is neither indexed nor loaded: its rows cannot be removed",
-                where=client.place,
-                hint="create an index of its vector field, or drop the collection and have it made again",
-            )
-        ddl.load(client, live.name, lambda _percent: None)
     request = milvus_pb2.DeleteRequest(
         collection_name=live.name, partition_name=partition or "", expr=keys.everything(live.primary)
     )
     doing = f"emptying {live.name}"
-    client.call("Delete", request, timeout=DELETE_SECONDS, doing=doing)
-    left = ddl.count(client, live.name, live.primary, partition)
-    if not was_loaded:
-        ddl.release(client, live.name)
+    with loaded(client, live.name):
+        client.call("Delete", request, timeout=DELETE_SECONDS, doing=doing)
+        left = ddl.count(client, live.name, live.primary, partition)
     if left:
         raise TargetError(f"{doing}: {left} rows are still there", where=client.place, hint="apply again")
+
+
+@contextmanager
+def loaded(client: Client, collection: str) -> Iterator[None]:
+    """Have a collection loaded while its rows are asked for or removed; one that was not is released again."""
+    if ddl.load_state(client, collection) == common_pb2.LoadStateLoaded:
+        yield
+        return
+    if client.server.kind != LITE and not ddl.indexes(client, collection):
+        raise TargetError(
+            f"{collection} is neither indexed nor loaded: its rows cannot be asked for or removed",
+            where=client.place,
+            hint="create an index of its vector field, or drop the collection and have it made again",
+        )
+    ddl.load(client, collection, lambda _percent: None)
+    try:
+        yield
+    finally:
+        if not client.folder:  # the embedded server releases by itself, at its end
+            ddl.release(client, collection)
 
 
 def delete_where(client: Client, collection: str, expression: str) -> None:

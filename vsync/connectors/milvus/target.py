@@ -166,14 +166,16 @@ class MilvusTarget:
     def count_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> int:
         """Count the rows whose keys lie in none of these ranges."""
         schema = self._schema(collection)
-        return sum(ddl.count_where(self._client, collection, gap) for gap in keys.gaps(schema.primary, ranges))
+        with clear.loaded(self._client, collection):
+            return sum(ddl.count_where(self._client, collection, gap) for gap in keys.gaps(schema.primary, ranges))
 
     def remove_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> None:
         """Remove the rows whose keys lie in none of these ranges."""
         schema = self._schema(collection)
-        for gap in keys.gaps(schema.primary, ranges):
-            if ddl.count_where(self._client, collection, gap):
-                clear.delete_where(self._client, collection, gap)
+        with clear.loaded(self._client, collection):
+            for gap in keys.gaps(schema.primary, ranges):
+                if ddl.count_where(self._client, collection, gap):
+                    clear.delete_where(self._client, collection, gap)
 
     def writer(self, collection: Collection, partition: str | None) -> MilvusWriter:
         """Open the way into a collection that is there."""

@@ -11,12 +11,11 @@ import logging
 import os
 import threading
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when grpc is imported: its lines go to stderr
 
-import milvus_lite
-from milvus_lite.server_manager import server_manager_instance
 from pymilvus import MilvusClient
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
@@ -33,7 +32,7 @@ __all__ = [
     "schema_pb2",
 ]
 
-LITE_VERSION = f"milvus_lite-{milvus_lite.__version__}"
+LITE_VERSION = f"milvus_lite-{version('milvus-lite')}"
 """What the embedded server answers when it is asked for its version."""
 
 SERVICE = "/milvus.proto.milvus.MilvusService/"
@@ -108,6 +107,8 @@ def hold_lite(path: str) -> str:
 
     Raises whatever milvus-lite raised. Each hold needs its :func:`release_lite`.
     """
+    from milvus_lite.server_manager import server_manager_instance
+
     with _holds.lock:
         running = server_manager_instance._servers  # noqa: SLF001  # a client of the user's may run it
         if not _holds.counts.get(path) and path in running:
@@ -122,6 +123,8 @@ def hold_lite(path: str) -> str:
 
 def release_lite(path: str) -> None:
     """Give back a hold; with the last one the server ends and the folder's lock is free."""
+    from milvus_lite.server_manager import server_manager_instance
+
     with _holds.lock:
         _holds.counts[path] -= 1
         if _holds.counts[path] == 0:

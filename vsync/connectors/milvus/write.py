@@ -67,13 +67,22 @@ class MilvusWriter:
         ranges = _ranges(answer.IDs) if self._collection.primary.auto_id else ()
         return Acked(request.rows, ranges)
 
-    def probe(self, keys_: pa.Array) -> pa.BooleanArray:
-        """Tell for each key, in order, whether the collection holds it now, in whatever partition."""
+    def probe(self, keys_: pa.Array, *, everywhere: bool = True) -> pa.BooleanArray:
+        """Tell for each key, in order, whether the collection holds it now, in whatever partition or in this one."""
         if not len(keys_):
             return pa.array([], pa.bool_())
         at = self._now()
-        found = [self._found(part, at) for part in _cut(keys_)]
+        partitions = () if everywhere or self._partition is None else (self._partition,)
+        found = [self._found(part, at, partitions) for part in _cut(keys_)]
         return pc.is_in(keys_, value_set=pa.concat_arrays(found))
+
+    def displace(self, keys_: pa.Array) -> None:
+        """Remove the rows with these keys from other partitions, where upserts into this one would leave them there.
+
+        A repeated or late request does no harm on Milvus: it never touches the partition that is written to.
+        """
+        if self._client.server.holds.upsert_looks_in_partition_only and self._partition is not None:
+            self.delete(keys_, except_partition=self._partition)
 
     def delete(self, keys_: pa.Array, *, except_partition: str | None) -> None:
         """Delete the rows with these keys from every partition but one, before they are written to that one.

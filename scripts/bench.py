@@ -1,0 +1,226 @@
+"""Measures vsync's apply beside a plain pymilvus script and the ceiling; run by scripts/bench."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the servers that the tests use
+
+import bench_measure as bm
+import bench_report as report
+from bench_measure import KINDS, MIB, Kind, Shape, Used
+from bench_report import Runs, Target
+
+from vsync.applying.settings import TRANSFERS
+from vsync.spec.models import Defaults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SHAPES = (Shape(400_000, 128), Shape(150_000, 768), Shape(1_200_000, 128))
+QUICK = (Shape(50_000, 128), Shape(20_000, 768))
+WARMING = Shape(5_000, 128)
+WITHOUT_PLAIN = 1_000_000
+"""From so many rows on the plain script is left out: it takes minutes and says nothing new."""
+
+HELP = """\
+Measures, on this machine and in one run, how fast vsync copies an HDF5 file (an INT64 key and float vectors) into
+Milvus 2.3.5 and into Milvus Lite (each a server process of its own), beside two others that do the same:
+
+  vsync     `vsync apply --json` of a spec with one collection: plan, journal, copy, flush, count
+  plain     the script one writes with pymilvus: a thousand row dictionaries to an insert, one after the other, flush
+            (scripts/bench_plain.py)
+  ceiling   requests like those of vsync (same size, upserts into Milvus, inserts into Lite), encoded beforehand, sent
+            from memory over the same channel with the best number in flight, flush (scripts/bench_ceiling.py)
+
+No collection is indexed or loaded. Each round starts a fresh server and runs all contenders once, in an order that
+rotates. Reading it:
+
+  copy s      the copy phase: reading, encoding, sending, journal, by the contender's own clock (run_ended.copy_seconds
+              of vsync; the loop of the plain script; the sending of the ceiling); rows/s and MB/s are of this phase
+  CPU s/GB    what the client used of the processor in the copy phase, all threads, for a gigabyte copied; this counts
+              where the server has a machine of its own
+  process s   the whole process, from its start to its end: start-up, plan and the closing flush too
+  CPU s       user and system seconds of the whole client process, by the kernel
+  anonymous   the largest peak of the client's anonymous memory (RssAnon, sampled every 20 ms): what it allocated
+  RSS         the largest peak of its resident memory (ru_maxrss): that and the files that it has mapped
+
+Identical runs vary 1.5-fold, more on a machine that others use: trust medians, and ratios within one run, never
+absolute numbers of two. Servers run as in the tests (tests/servers.py: etcd without fsync, quotas off), the same
+for all contenders. Exits with 1 where something is MISSED that must be reached; docs/speed.md has the last run.
+"""
+
+
+def main() -> int:
+    """Run what was asked for."""
+    args = arguments()
+    folder = Path(tempfile.mkdtemp(prefix="vsync-bench-", dir=args.folder))
+    print(report.machine(), flush=True)
+    try:
+        if args.explore:
+            explore(args, folder)
+            return 0
+        missed = [t for kind in args.server for t in measure_all(args, KINDS[kind], kind, folder) if not t.reached]
+        missed += [t for t in [measure_plan(folder, args.shape[0], args.chunks)] if not t.reached]
+    finally:
+        shutil.rmtree(folder)
+    print(f"\n{len(missed)} missed" if missed else "\nAll reached.")
+    return int(bool(missed))
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeat", type=int, metavar="N", help="rounds; medians are quoted (7; 1 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="few rows and one round: does it work? (a minute)")
+    parser.add_argument("--server", action="append", choices=KINDS, help="only this one; may be repeated")
+    parser.add_argument("--shape", action="append", type=shape, metavar="ROWSxDIM", help="400000x128; may be repeated")
+    parser.add_argument("--chunk-bytes", type=int, default=Defaults().chunk_bytes, help="of vsync and the ceiling")
+    parser.add_argument("--transfers", type=int, default=TRANSFERS, help="requests in flight of vsync")
+    parser.add_argument("--in-flight", type=int, help="requests in flight of the ceiling (tried out beforehand)")
+    parser.add_argument("--chunks", type=int, default=1_000, help="chunks of the plan that is timed")
+    parser.add_argument("--folder", type=Path, help="where files and servers go (the system's temporary folder)")
+    parser.add_argument(
+        "--explore", action="store_true", help="compare chunk sizes, requests in flight, upserts and inserts instead"
+    )
+    args = parser.parse_args()
+    args.server = args.server or list(KINDS)
+    args.shape = args.shape or (QUICK if args.quick else SHAPES)
+    args.repeat = args.repeat or (1 if args.quick else 7)
+    return args
+
+
+def shape(text: str) -> Shape:
+    """Read ``400000x128``."""
+    rows, _, dim = text.partition("x")
+    return Shape(int(rows), int(dim))
+
+
+def measure_all(args: argparse.Namespace, kind: Kind, name: str, folder: Path) -> Iterator[Target]:
+    """Measure one kind of server with every shape; prints tables and targets as it goes."""
+    bound = 300 + args.transfers * 5 * args.chunk_bytes / MIB
+    for one in args.shape:
+        bm.make_requests(folder, one, args.chunk_bytes)
+        in_flight = args.in_flight or best_in_flight(args, kind, one, folder)
+        runs = rounds(args, kind, one, folder, in_flight)
+        print(
+            f"\n{report.table(kind.name, one, runs)}\nthe ceiling had {in_flight} in flight, vsync {args.transfers}\n"
+        )
+        for target in report.targets(name, one, runs, bound):
+            print(target, flush=True)
+            yield target
+        for path in folder.glob(f"{one}-*"):
+            shutil.rmtree(path)
+
+
+def rounds(args: argparse.Namespace, kind: Kind, one: Shape, folder: Path, in_flight: int) -> Runs:
+    """Run all contenders in turn, on a fresh server each round."""
+    contenders: dict[str, Callable[[str], Used]] = {
+        "vsync": lambda uri: bm.vsync(folder, uri, one, args.chunk_bytes, args.transfers),
+        "plain": lambda uri: bm.plain(folder, uri, one),
+        "ceiling": lambda uri: bm.ceiling(folder, uri, one, args.chunk_bytes, kind.method, in_flight),
+    }
+    if one.rows >= WITHOUT_PLAIN:
+        del contenders["plain"]
+    names = list(contenders)
+    runs: Runs = {n: [] for n in names}
+    for n in range(args.repeat):
+        turn = n % len(names)
+        with fresh(kind, folder) as uri:
+            for contender in names[turn:] + names[:turn]:
+                used = contenders[contender](uri)
+                runs[contender].append(used)
+                say(f"{kind.name} {one} round {n + 1}: {contender} {used.copy_seconds:.2f} s of {used.seconds:.2f} s")
+                bm.drop_all(uri)
+    return runs
+
+
+def best_in_flight(args: argparse.Namespace, kind: Kind, one: Shape, folder: Path) -> int:
+    """Try the ceiling with several requests in flight; the fastest number is taken."""
+    if len(kind.in_flight) == 1:
+        return kind.in_flight[0]
+    least: dict[int, float] = {}
+    with fresh(kind, folder) as uri:
+        for in_flight in kind.in_flight * min(2, args.repeat):
+            used = bm.ceiling(folder, uri, one, args.chunk_bytes, kind.method, in_flight)
+            least[in_flight] = min(used.copy_seconds, least.get(in_flight, used.copy_seconds))
+            bm.drop_all(uri)
+    say(f"{kind.name} {one}: best seconds of the ceiling by requests in flight: {least}")
+    return min(least, key=lambda n: least[n])
+
+
+def measure_plan(folder: Path, one: Shape, chunks: int) -> Target:
+    """Time what many chunks add to `vsync plan --out`: the same file in one chunk is taken off."""
+    bm.make_file(folder, one)
+    spent: dict[int, list[float]] = {1: [], chunks: []}
+    for _ in range(3):
+        for count, seconds in spent.items():
+            spec = bm.write_spec(folder, "./none.db", one, min(1 << 30, -(-one.nbytes // count)))
+            command = [sys.executable, "-m", "vsync", "plan", spec, "--out", f"{count}.json"]
+            seconds.append(bm.measure(command, folder).seconds)
+    many, few = median(spent[chunks]), median(spent[1])
+    target = Target(f"plan of {chunks:,} chunks, over one of 1 ({few:.2f} s)", many - few, 1, at_most=True, unit=" s")
+    print(f"\n{target}", flush=True)
+    return target
+
+
+def explore(args: argparse.Namespace, folder: Path) -> None:
+    """Print the copy phase in rows/s for chunk sizes and transfers, and of upserts beside inserts."""
+    for name in args.server:
+        kind, one = KINDS[name], args.shape[0]
+        ways: dict[str, Callable[[str], Used]] = {}
+        for size in (4, 8, 16, 32):
+            for n in (1, 2, 3, 4, 6) if len(kind.in_flight) > 1 else (1,):
+                ways[f"vsync, chunks of {size} MiB, {n} in flight"] = _copying(folder, one, size * MIB, n)
+        for method in ("Upsert", "Insert"):
+            bm.make_requests(folder, one, args.chunk_bytes)
+            ways[f"ceiling, {method}"] = _sending(folder, one, args.chunk_bytes, method, kind.in_flight[-1])
+        spent: dict[str, list[float]] = {way: [] for way in ways}
+        for n in range(args.repeat):
+            with fresh(kind, folder) as uri:
+                for way in random.sample(list(ways), len(ways)):
+                    spent[way].append(ways[way](uri).copy_seconds)
+                    bm.drop_all(uri)
+            say(f"{kind.name} round {n + 1} of {args.repeat}")
+        print(f"\n### {kind.name}, {one}, median rows/s of the copy phase\n")
+        for way, seconds in spent.items():
+            print(f"  {one.rows / median(seconds):>10,.0f}  {way}", flush=True)
+
+
+def _copying(folder: Path, one: Shape, chunk_bytes: int, transfers: int) -> Callable[[str], Used]:
+    return lambda uri: bm.vsync(folder, uri, one, chunk_bytes, transfers)
+
+
+def _sending(folder: Path, one: Shape, chunk_bytes: int, method: str, in_flight: int) -> Callable[[str], Used]:
+    return lambda uri: bm.ceiling(folder, uri, one, chunk_bytes, method, in_flight)
+
+
+@contextmanager
+def fresh(kind: Kind, folder: Path) -> Iterator[str]:
+    """Run a fresh server that has taken some rows already; gives its address."""
+    place = folder / "server"
+    with kind.server(place) as server:
+        bm.plain(folder, server.uri, WARMING)
+        bm.drop_all(server.uri)
+        yield server.uri
+    shutil.rmtree(place)
+
+
+def say(text: str) -> None:
+    """Tell on stderr how far it is."""
+    print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""The chunk protocol under every interleaving of faults that hypothesis thinks of: each key ends up there once.
+
+The journal, the plan and the apply are the real ones; the server is ``model_target``, whose requests are lost, land
+without an answer, land in part or land late, while the process is killed between any two things that it does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import stamina
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from model_target import Faults, KilledError, ModelTarget, Server, Table
+
+from vsync.applying.run import carry_out
+from vsync.applying.settings import Settings, Stop
+from vsync.errors import MismatchError, TransientError
+from vsync.observing import gather
+from vsync.planning.build import build_plan
+from vsync.planning.choice import Choice
+from vsync.schema import Collection, DataType, Field, Index
+from vsync.spec import parse_spec
+from vsync.state.journal import Journal
+from vsync.state.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from vsync.applying.events import Event, Settled
+    from vsync.planning.steps import Plan
+    from vsync.spec import Spec
+
+ROWS = 40
+ROW_BYTES = 8 + 2 * 4 + 8
+TRIES = 60
+
+SPEC = """
+version: 1
+target: model.db
+defaults: {{chunk_bytes: {chunk}}}
+collections:
+  words:
+    fields:
+      id: {{type: int64, primary: true, auto_id: {auto_id}}}
+      vector: {{type: float_vector, dim: 2}}
+      number: {{type: int64}}
+    partitions: [rare]
+    aliases: [lexicon]
+    write: {write}
+    data:
+      - {{name: first, from: a.parquet, map: {map}}}
+      - {{name: second, from: b.parquet, map: {map}, into: rare}}
+"""
+
+OPS = st.sampled_from(["acked", "lost", "landed", "part", "refused", "late0", "late1", "late3"])
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path, lo in (("a.parquet", 0), ("b.parquet", ROWS)):
+            ids = np.arange(lo, lo + ROWS, dtype=np.int64)
+            vectors = pa.FixedSizeListArray.from_arrays(np.repeat(ids, 2).astype(np.float32), 2)
+            table = pa.table({"ids": ids, "vectors": vectors, "numbers": ids * 10})
+            pq.write_table(table, folder / path, row_group_size=5)
+        yield folder
+
+
+class MortalJournal(Journal):
+    """The real journal, in a process that may die before and after each of its transitions."""
+
+    def __init__(self, path: Path, faults: Faults) -> None:
+        super().__init__(path)
+        self.faults = faults
+
+    def _write(self, sql: str, args: Any) -> None:
+        self.faults.pass_moment()
+        super()._write(sql, args)
+        self.faults.pass_moment()
+
+    def enter_unit(self, *args: Any, **named: Any) -> None:
+        super().enter_unit(*args, **named)
+        self.faults.pass_moment()
+
+    def acked(self, *args: Any, **named: Any) -> None:
+        self.faults.pass_moment()
+        super().acked(*args, **named)
+        self.faults.pass_moment()
+
+
+def make_plan(spec: Spec, target: ModelTarget, view: View | None, choice: Choice) -> Plan:
+    made = build_plan(spec, gather(spec, target, view, choice), choice)
+    assert not made.conflicts, made.conflicts
+    return made
+
+
+def quiet(_event: Event) -> None:
+    """Hear nothing."""
+
+
+def apply_once(spec: Spec, server: Server, state: Path, faults: Faults, choice: Choice) -> list[Settled]:
+    """Be one process that applies; a kill leaves its journal as it is, open."""
+    target, journal = ModelTarget(server, faults), MortalJournal(state, faults)
+    made = make_plan(spec, target, journal, choice)
+    journal.begin_run(made.target, made.id)
+    settled = carry_out(made, target, journal, spec.folder, Settings(transfers=2), Stop(), quiet)
+    journal.close()
+    return settled
+
+
+def apply_until_done(spec: Spec, server: Server, state: Path, faults: Faults, choice: Choice) -> list[Settled]:
+    """Run the same command again until it ends by itself."""
+    with stamina.set_testing(testing=True, attempts=2, cap=True):
+        for _ in range(TRIES):
+            try:
+                return apply_once(spec, server, state, faults, choice)
+            except (KilledError, TransientError):
+                continue
+    raise AssertionError(f"not done after {TRIES} tries")
+
+
+def spec_of(folder: Path, write: str, *, auto_id: bool, chunk_rows: int) -> Spec:
+    columns = "{vector: vectors, number: numbers}" if auto_id else "{id: ids, vector: vectors, number: numbers}"
+    text = SPEC.format(
+        write=write, map=columns, auto_id=str(auto_id).lower(), chunk=f'"{chunk_rows * ROW_BYTES}"'
+    )
+    return parse_spec(text, folder=folder, environ={})
+
+
+def data_row(key: int) -> tuple[Any, ...]:
+    return (float(key), float(key)), key * 10
+
+
+def filled(keys: set[int]) -> Server:
+    """Give a server that holds somebody's rows under these keys."""
+    server = Server()
+    if keys:
+        fields = (
+            Field("id", DataType.INT64, primary=True),
+            Field("vector", DataType.FLOAT_VECTOR, dim=2),
+            Field("number", DataType.INT64),
+        )
+        table = server.create(Collection("words", fields))
+        table.schema = Collection(**{**_fields(table), "indexes": (Index("vector", "AUTOINDEX"),)})
+        table.loaded = True
+        # Some where the data puts them, some in the other partition.
+        table.rows["rare"] = [(k, (-1.0, -1.0), -1) for k in sorted(keys) if k % 2]
+        table.rows["_default"] = [(k, (-1.0, -1.0), -1) for k in sorted(keys) if not k % 2]
+    return server
+
+
+def _fields(table: Table) -> dict[str, Any]:
+    return {name: getattr(table.schema, name) for name in Collection.__dataclass_fields__}
+
+
+def check_finished(spec: Spec, server: Server, state: Path, choice: Choice) -> None:
+    with closing(View(state)) as view:
+        again = make_plan(spec, ModelTarget(server), view, choice)
+    assert again.empty, [again.steps, again.changes]
+    assert server.aliases == {"lexicon": "words"}
+
+
+FAULTS = {
+    "fates": st.lists(OPS, max_size=25),
+    "kills": st.sets(st.integers(0, 150), max_size=6),
+    "chunk_rows": st.integers(3, 15),
+}
+QUICK = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+@QUICK
+@given(
+    write=st.sampled_from(["append", "upsert", "overwrite"]),
+    there=st.one_of(st.just(set()), st.sets(st.integers(-5, 2 * ROWS), max_size=30)),
+    **FAULTS,
+)
+def test_each_key_is_there_once_whatever_dies_when(
+    folder: Path, write: str, there: set[int], fates: list[str], kills: set[int], chunk_rows: int
+) -> None:
+    spec = spec_of(folder, write, auto_id=False, chunk_rows=chunk_rows)
+    server, faults = filled(there), Faults(list(fates), set(kills))
+    choice = Choice(allow_destroy=("collection.words", "collection.words.partition.rare"))
+    with tempfile.TemporaryDirectory() as name:
+        state = Path(name) / "state.db"
+        settled = apply_until_done(spec, server, state, faults, choice)
+        assert all(s.balanced for s in settled), settled
+        check_finished(spec, server, state, choice)
+    server.land(all_of_them=True)
+
+    kept = there if write == "append" else there - set(range(2 * ROWS)) if write == "upsert" else set()
+    expected = {key: ((-1.0, -1.0), -1) for key in kept}
+    expected |= {key: data_row(key) for key in range(2 * ROWS) if key not in kept}
+    assert max(server.keys("words").values()) == 1
+    assert {r[0]: r[1:] for rows in server.tables["words"].rows.values() for r in rows} == expected
+
+
+@QUICK
+@given(**FAULTS)
+def test_keys_of_the_servers_making_are_settled_so_that_each_row_is_there_once(
+    folder: Path, fates: list[str], kills: set[int], chunk_rows: int
+) -> None:
+    spec = spec_of(folder, "append", auto_id=True, chunk_rows=chunk_rows)
+    server, faults = Server(), Faults(list(fates), set(kills))
+    with tempfile.TemporaryDirectory() as name:
+        state = Path(name) / "state.db"
+        settled = apply_until_done(spec, server, state, faults, Choice())
+        assert all(s.balanced for s in settled), settled
+        check_finished(spec, server, state, Choice())
+    assert server.values("words") == {data_row(key): 1 for key in range(2 * ROWS)}
+
+
+def test_an_insert_that_lands_after_it_was_settled_is_told(folder: Path, tmp_path: Path) -> None:
+    spec = spec_of(folder, "append", auto_id=True, chunk_rows=10)
+    server = Server()
+
+    class LateTarget(ModelTarget):
+        def count(self, collection: str, partition: str | None) -> int | None:
+            if self.server.tables[collection].loaded:
+                self.server.land(all_of_them=True)
+            return super().count(collection, partition)
+
+        def count_outside(self, collection: str, ranges: Any) -> int:
+            held, self.server.late = self.server.late, []
+            try:
+                return super().count_outside(collection, ranges)
+            finally:
+                self.server.late = held
+
+    target, journal = LateTarget(server, Faults(["late99"])), Journal(tmp_path / "state.db")
+    made = make_plan(spec, target, journal, Choice())
+    with pytest.raises(MismatchError, match="4 more than the 40 that it should"), closing(journal):
+        carry_out(made, target, journal, spec.folder, Settings(transfers=1), Stop(), quiet)
+    assert server.aliases == {}, "no alias moves while counts differ"
+
+
+def test_rows_that_stay_in_doubt_are_an_error_and_never_taken_for_done(folder: Path, tmp_path: Path) -> None:
+    spec = spec_of(folder, "append", auto_id=True, chunk_rows=ROWS)
+    server, state = Server(), tmp_path / "state.db"
+    faults = Faults(["lost", "lost", "lost"])  # the first of each file, and the first that is sent again
+    with stamina.set_testing(testing=True), pytest.raises(TransientError, match="in doubt once more"):
+        apply_once(spec, server, state, faults, Choice())
+    apply_once(spec, server, state, Faults(), Choice())
+    assert server.values("words") == {data_row(key): 1 for key in range(2 * ROWS)}
+
+
+def test_a_collection_made_anew_forgets_the_keys_that_the_old_one_handed_out(folder: Path, tmp_path: Path) -> None:
+    spec = spec_of(folder, "append", auto_id=True, chunk_rows=10)
+    server, state = Server(), tmp_path / "state.db"
+    apply_once(spec, server, state, Faults(), Choice())
+    server.tables.clear()
+    server.aliases.clear()
+    server.made = 0  # its keys begin anew, as those of an embedded server do
+    apply_until_done(spec, server, state, Faults(["landed", "part", "landed"]), Choice())
+    assert server.values("words") == {data_row(key): 1 for key in range(2 * ROWS)}
+
+
+def test_the_wait_for_preparation_burns_no_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is prepared out of turn must not end the loop's waits at once, again and again."""
+    from vsync.applying import copy
+
+    waits = 0
+    real = copy.wait
+
+    def counted(*args: Any, **named: Any) -> Any:
+        nonlocal waits
+        waits += 1
+        return real(*args, **named)
+
+    monkeypatch.setattr(copy, "wait", counted)
+    spec = spec_of(folder, "append", auto_id=False, chunk_rows=5)
+    apply_once(spec, Server(), tmp_path / "state.db", Faults(), Choice())
+    chunks = 2 * ROWS // 5
+    assert waits <= 3 * chunks
