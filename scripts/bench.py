@@ -181,7 +181,7 @@ def explore(args: argparse.Namespace, folder: Path) -> None:
         kind, one = KINDS[name], args.shape[0]
         ways: dict[str, Callable[[str], Used]] = {}
         for size in (4, 8, 16, 32):
-            for n in (1, 2, 3, 4, 6) if len(kind.in_flight) > 1 else (1,):
+            for n in (1, 2, 3, 4) if len(kind.in_flight) > 1 else (1,):
                 ways[f"vsync, chunks of {size} MiB, {n} in flight"] = _copying(folder, one, size * MIB, n)
         for method in ("Upsert", "Insert"):
             bm.make_requests(folder, one, args.chunk_bytes)

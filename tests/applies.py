@@ -1,19 +1,24 @@
-"""``vsync`` as a process of its own, as a person runs it: to its end, or killed on the way."""
+"""``vsync`` by its command line, as a person runs it: to its end, or as a process that is killed on the way."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vsync.cli import main
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 SECONDS = 240
 COUNTED = {"chunk_acked", "step_began", "step_ended"}
@@ -47,12 +52,24 @@ class Done:
         return "\n".join(str(p) for one in self.of("error") for p in one["problems"])
 
 
-def vsync(folder: Path, *words: str, env: dict[str, str] | None = None) -> Done:
-    """Run a command in the spec's folder, to its end."""
-    ended = subprocess.run(
-        command(words), cwd=folder, env={**os.environ, **(env or {})}, capture_output=True, timeout=SECONDS, check=False
-    )
-    done = Done(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+def vsync(folder: Path, *words: str) -> Done:
+    """Run a command in the spec's folder, to its end: in this process, which has its imports behind it."""
+    out, err = io.StringIO(), io.StringIO()
+    before, arguments, code = Path.cwd(), sys.argv, 0
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    os.chdir(folder)
+    sys.argv = ["vsync", *words]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    finally:
+        sys.argv = arguments
+        os.chdir(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    done = Done(code, out.getvalue(), err.getvalue())
     assert "Traceback" not in done.err, done.err
     return done
 

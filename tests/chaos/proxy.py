@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 1 << 16
-ANSWER_BYTES = 24
-"""A cut comes with the first answer of at least this size: smaller ones are HTTP/2's own housekeeping."""
+ANSWER_BYTES = 300
+"""A cut comes with the first block from the server of at least this size: HTTP/2's own housekeeping is smaller."""
 
 
 class Proxy:

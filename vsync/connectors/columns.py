@@ -87,7 +87,7 @@ def from_numpy(array: np.ndarray[Any, Any], valid: np.ndarray[Any, Any] | None =
     if pa.types.is_fixed_size_list(kind):
         return pa.Array.from_buffers(kind, rows, [mask], children=[_numbers(kind.value_type, array)])
     if array.dtype.kind == "U":
-        coded = [value.encode() for value in array.tolist()]
+        coded = [value.encode() for value in array.tolist()]  # not a vector: text
         return strings([len(value) for value in coded], b"".join(coded))
     return _numbers(kind, array)
 

@@ -206,7 +206,7 @@ def _width(file: pq.ParquetFile, name: str, kind: pa.DataType, sample: pa.Chunke
         return None
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size) or None
-    lengths = pc.unique(pc.drop_null(pc.list_value_length(sample))).to_pylist()
+    lengths = pc.unique(pc.drop_null(pc.list_value_length(sample))).to_pylist()  # not a vector: lengths of lists
     if len(lengths) != 1 or not lengths[0]:
         return None
     width = int(lengths[0])

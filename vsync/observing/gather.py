@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vsync.errors import SourceError
 from vsync.observing.sources import Known, make_units, open_items, settle_collisions
 from vsync.planning.facts import Facts, JournalFacts, TargetFacts, UnitFacts
 from vsync.planning.wanted import Wanted, want
@@ -36,7 +37,12 @@ def gather(spec: Spec, target: Target, journal: View | None, choice: Choice) -> 
         wanted[name] = whole
         if whole.problems:
             continue
-        made, collisions = settle_collisions(spec, name, whole, make_units(spec, whole, known, target.rules), known)
+        try:
+            cut = make_units(spec, whole, known, target.rules)
+            made, collisions = settle_collisions(spec, name, whole, cut, known)
+        except SourceError as e:
+            problems += e.problems
+            continue
         units += made
         problems += collisions
     return Facts(target_facts, journal_facts, wanted, tuple(units), tuple(problems))

@@ -50,7 +50,7 @@ def open_items(spec: Spec, name: str, problems: list[Problem]) -> list[DataItem]
             kind = FILE_KINDS[data.source.kind]
             paths = [_relative(p, spec.folder) for p in expand(data.source.path, spec.folder, kind.suffixes)]
         except SourceError as e:
-            problems += [Problem(p.what, where or p.where, p.hint) for p in e.problems]
+            problems += [Problem(_both(p), where, p.hint) for p in e.problems]
             continue
         described = [d for d in (_describe(spec, data, path, where, problems) for path in paths) if d is not None]
         if len(described) == len(paths):
@@ -208,7 +208,8 @@ def _collision_problem(name: str, units: Sequence[UnitFacts], found: Collisions,
         f"{units[a].path} row {row} and {units[b].path} row {other}" for (a, row), (b, other) in found.examples
     )
     return Problem(
-        f"the data of collection {name} holds {found.count:,} rows whose key another row has: {pairs}",
+        f"the data of collection {name} holds {found.count:,} row{'s' * (found.count > 1)} whose key another row has: "
+        f"{pairs}",
         where,
         "mend the data, or say which wins: on_collision: first, or last",
     )

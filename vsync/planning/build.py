@@ -99,11 +99,11 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
         return
     ours = address in facts.journal.collections
     unfinished = facts.journal.collections.get(address) is False
-    load = True if wish.load is None and unfinished else wish.load
     difference = diff(
         wanted.declared,
         live,
-        load=load,
+        load=wish.load,
+        unfinished=unfinished,
         allow_destroy=address in choice.allow_destroy,
         same_index=facts.target.same_index,
         where=partial(spec.where, "collections", name),

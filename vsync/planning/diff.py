@@ -49,14 +49,20 @@ def diff(
     allow_destroy: bool,
     same_index: SameIndex,
     where: Where,
+    unfinished: bool = False,
 ) -> Difference:
-    """Compare one collection; ``load`` is the spec's word, ``None`` where it says nothing."""
+    """Compare one collection; ``load`` is the spec's word, ``None`` where it says nothing.
+
+    ``unfinished``: vsync made it, and was stopped before it had all that its plan gave it.
+    """
+    if unfinished and load is None:
+        load = True
     if live is None:
         return _created(wanted, load=load, where=where)
     forced = tuple(forces_replacement(wanted, live.schema))
     if forced:
         return _replaced(wanted, live, forced, load=load, allowed=allow_destroy, where=where)
-    return _changed(wanted, live, load=load, same_index=same_index, where=where)
+    return _changed(wanted, live, load=load, same_index=same_index, where=where, unfinished=unfinished)
 
 
 def _created(wanted: Collection, *, load: bool | None, where: Where) -> Difference:
@@ -72,7 +78,8 @@ def _created(wanted: Collection, *, load: bool | None, where: Where) -> Differen
         ),
         after=(
             *(CreateIndex(wanted.name, i) for i in indexes),
-            *((Load(wanted.name),) if load is not False else ()),
+            # Milvus Lite loads what it creates.
+            Load(wanted.name) if load is not False else Release(wanted.name),
         ),
         changes=(change, *(_partition_change(wanted.name, p, where) for p in partitions)),
     )
@@ -142,7 +149,13 @@ def forces_replacement(wanted: Collection, live: Collection) -> Iterator[str]:
 
 
 def _changed(
-    wanted: Collection, live: LiveCollection, *, load: bool | None, same_index: SameIndex, where: Where
+    wanted: Collection,
+    live: LiveCollection,
+    *,
+    load: bool | None,
+    same_index: SameIndex,
+    where: Where,
+    unfinished: bool,
 ) -> Difference:
     name = wanted.name
     before: list[Step] = []
@@ -173,7 +186,7 @@ def _changed(
     if load is False and live.loaded:
         after.append(Release(name))
         details.append("~ load  loaded -> not loaded")
-    elif load and live.loaded is False:
+    elif load and (live.loaded is False or (unfinished and live.loaded is None)):
         after.append(Load(name))
         details.append("~ load  not loaded -> loaded")
     elif reload:

@@ -43,7 +43,7 @@ class Capabilities:
     tells_array_max_length: bool = True
     tells_ids: bool = True
     index_types: Mapping[DataType, frozenset[str]] | None = None
-    """Those of each type of field; None where a list would be older than the server."""
+    """Those of each type of field, in the server's spelling; None where a list would be older than the server."""
     autoindexed: frozenset[DataType] | None = None
     """The vectors that AUTOINDEX is for; None: all."""
     autoindex_takes_params: bool = False
@@ -96,7 +96,7 @@ _2_3 = Capabilities(
     max_vector_fields=1,
     index_types={
         **_indexes(_NUMBERS, "STL_SORT"),
-        **_indexes({_T.VARCHAR}, "TRIE MARISA-TRIE"),
+        **_indexes({_T.VARCHAR}, "Trie"),
         **_indexes(
             {_T.FLOAT_VECTOR},
             "AUTOINDEX FLAT IVF_FLAT IVF_SQ8 IVF_PQ HNSW SCANN DISKANN GPU_IVF_FLAT GPU_IVF_PQ",

@@ -170,7 +170,7 @@ def _of_index(
     types = None if holds.index_types is None else holds.index_types.get(field.type, frozenset())
     if types is not None and not types:
         yield f"{server} has no index for {field.type}", "leave it out"
-    elif types is not None and index.type is not None and index.type.upper() not in types:
+    elif types is not None and index.type is not None and index.type.upper() not in map(str.upper, types):
         yield f"{server} has no index {index.type} for {field.type}", f"one of {', '.join(sorted(types))}"
     if index.type == "AUTOINDEX" and index.params and not holds.autoindex_takes_params:
         yield "AUTOINDEX takes no params", "leave them out, or name the type of index"

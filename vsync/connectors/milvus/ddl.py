@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vsync.connectors.milvus.client import Client
     from vsync.schema import Collection, Field, Index
 
-_CUT_OFF = ("No data left in file", "read error", "read_index")
+_CUT_OFF = ("No data left in file", "not fully written", "EOF: reading", "read error", "read_index")
 """What Lite says of a file of an index that ends too early."""
 
 POLL_SECONDS = 0.2

@@ -152,7 +152,9 @@ def identity(answer: Any, holds: Capabilities) -> str:
 
 def index_request(collection: str, field: Field, index: Index, holds: Capabilities) -> Any:
     """Make the request for an index; a type and a metric that are not declared are chosen."""
-    given: dict[str, str | None] = {"index_type": index.type}
+    known = (holds.index_types or {}).get(field.type, ())
+    spelled = next((kind for kind in known if index.type and kind.upper() == index.type.upper()), index.type)
+    given: dict[str, str | None] = {"index_type": spelled}
     if field.type.is_vector:
         auto = holds.autoindexed is None or field.type in holds.autoindexed
         if index.type in {None, AUTOINDEX}:

@@ -1,0 +1,31 @@
+"""scripts/bench works; what it measures on a busy machine is no matter of tests, but memory is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import servers
+
+BENCH = Path(__file__).parents[2] / "scripts" / "bench.py"
+CONTENDERS = ("vsync", "plain", "ceiling")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["milvus", "lite"])
+def test_the_bench_measures_all_contenders(server: str, tmp_path: Path) -> None:
+    if server == "milvus" and servers.available():
+        pytest.skip(f"needs Milvus {servers.MILVUS_VERSION}: {servers.available()}")
+    # Several requests, so that what is sent twice or not at all would fail: each contender counts its rows.
+    options = ["--shape", "20000x64", "--chunk-bytes", "1048576", "--repeat", "1", "--in-flight", "1", "--chunks", "50"]
+    command = [sys.executable, str(BENCH), "--server", server, *options, "--folder", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert ran.returncode in {0, 1}, ran.stderr  # 1: something was slower than it must be
+    rows = {line.split("|")[1].strip(): line for line in ran.stdout.splitlines() if line.startswith("| ")}
+    assert set(CONTENDERS) <= set(rows), ran.stdout
+    assert f"ok      {server} 20000x64: anonymous memory" in ran.stdout
+    assert "plan of 50 chunks" in ran.stdout
+    assert not list(tmp_path.iterdir()), "it removes what it made"
