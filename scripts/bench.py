@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -63,6 +64,7 @@ for all contenders. Exits with 1 where something is MISSED that must be reached;
 def main() -> int:
     """Run what was asked for."""
     args = arguments()
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # and leave nothing behind
     folder = Path(tempfile.mkdtemp(prefix="vsync-bench-", dir=args.folder))
     print(report.machine(), flush=True)
     try:

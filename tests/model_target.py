@@ -69,7 +69,7 @@ class Server:
     databases: set[str] = field(default_factory=lambda: {"default"})
     tables: dict[str, Table] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
-    late: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
+    late: list[tuple[int, Callable[[], object]]] = field(default_factory=list)
     made: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -92,7 +92,5 @@ def assert_holds(client: MilvusClient, name: str, expected: dict[Any, tuple[byte
 
 def insert(client: MilvusClient, name: str, what: Rows, partition: str | None = None) -> None:
     """Write rows with keys of their own, as another program does."""
-    rows = [
-        {"id": int(i), "vector": v, "word": w} for i, v, w in zip(what.ids, what.vectors, what.words, strict=True)
-    ]
+    rows = [{"id": int(i), "vector": v, "word": w} for i, v, w in zip(what.ids, what.vectors, what.words, strict=True)]
     client.insert(name, rows, partition_name=partition or "")

@@ -13,7 +13,7 @@ import glove
 import numpy as np
 import pytest
 import reader
-from conftest import Endpoint  # noqa: TC002 - pytest reads the annotations of fixtures
+from conftest import Endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,9 +153,9 @@ def kill_and_compare(folder: Path, target: Endpoint, size: int, chunk_bytes: str
     return hit
 
 
-def test_ten_kills_lose_and_double_nothing(tmp_path: Path, target: Endpoint) -> None:
-    hit = kill_and_compare(tmp_path, target, 2_500, "64KiB", kills=10, most_events=18)
-    assert hit >= 7
+def test_kills_lose_and_double_nothing(tmp_path: Path, target: Endpoint) -> None:
+    hit = kill_and_compare(tmp_path, target, 1_200, "32KiB", kills=5, most_events=36)
+    assert hit >= 3
 
 
 @pytest.mark.slow

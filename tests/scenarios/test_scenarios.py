@@ -64,14 +64,14 @@ def scenarios() -> Iterator[Scenario]:
             yield Scenario(f"{path.stem}: {name}", {head: body for head, _, body in parts})
 
 
-@pytest.mark.parametrize("scenario", scenarios(), ids=lambda s: str(s.name))
+@pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda s: str(s.name))
 def test_the_plan_is_as_expected(scenario: Scenario) -> None:
     plan = plan_of(scenario)
     assert_same(scenario, "plan", shown(plan))
     assert_same(scenario, "steps", [describe(step, plan) for step in plan.steps])
 
 
-@pytest.mark.parametrize("scenario", scenarios(), ids=lambda s: str(s.name))
+@pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda s: str(s.name))
 def test_a_plan_is_the_same_after_a_round_through_json(scenario: Scenario) -> None:
     plan = plan_of(scenario)
     again = Plan.from_json(plan.to_json())
@@ -105,7 +105,7 @@ def plan_of(scenario: Scenario) -> Plan:
     facts = TargetFacts(
         identity="model",
         label="model",
-        database="default",
+        database=spec.target.milvus.database or "default",
         has_database=target.get("has_database", True),
         live=live,
         aliases=target.get("aliases", {}),

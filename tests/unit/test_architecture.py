@@ -162,8 +162,7 @@ def package() -> list[Module]:
     """Read all of vsync."""
     folder = ROOT / "vsync"
     return [
-        Module(path.relative_to(folder).as_posix(), path.read_text("utf-8"))
-        for path in sorted(folder.rglob("*.py"))
+        Module(path.relative_to(folder).as_posix(), path.read_text("utf-8")) for path in sorted(folder.rglob("*.py"))
     ]
 
 
@@ -235,9 +234,7 @@ def fog(module: Module) -> Iterator[tuple[int, str]]:
     if module.path in CATCHES_ALL:
         return
     for node in module.nodes:
-        if isinstance(node, ast.ExceptHandler | ast.Call) and {"Exception", "BaseException"} & caught_by(
-            node
-        ):
+        if isinstance(node, ast.ExceptHandler | ast.Call) and {"Exception", "BaseException"} & caught_by(node):
             yield node.lineno, f"only {' '.join(CATCHES_ALL)} may catch everything"
 
 

@@ -6,6 +6,7 @@ without an answer, land in part or land late, while the process is killed betwee
 
 from __future__ import annotations
 
+import concurrent.futures
 import tempfile
 import threading
 from contextlib import closing
@@ -126,16 +127,14 @@ def apply_until_done(spec: Spec, server: Server, state: Path, faults: Faults, ch
         for _ in range(TRIES):
             try:
                 return apply_once(spec, server, state, faults, choice)
-            except (KilledError, TransientError):
+            except (KilledError, TransientError):  # noqa: PERF203 - each round is a process of its own
                 continue
     raise AssertionError(f"not done after {TRIES} tries")
 
 
 def spec_of(folder: Path, write: str, *, auto_id: bool, chunk_rows: int) -> Spec:
     columns = "{vector: vectors, number: numbers}" if auto_id else "{id: ids, vector: vectors, number: numbers}"
-    text = SPEC.format(
-        write=write, map=columns, auto_id=str(auto_id).lower(), chunk=f'"{chunk_rows * ROW_BYTES}"'
-    )
+    text = SPEC.format(write=write, map=columns, auto_id=str(auto_id).lower(), chunk=f'"{chunk_rows * ROW_BYTES}"')
     return parse_spec(text, folder=folder, environ={})
 
 
@@ -202,7 +201,7 @@ def test_each_key_is_there_once_whatever_dies_when(
     server.land(all_of_them=True)
 
     kept = there if write == "append" else there - set(range(2 * ROWS)) if write == "upsert" else set()
-    expected = {key: ((-1.0, -1.0), -1) for key in kept}
+    expected: dict[int, tuple[Any, ...]] = dict.fromkeys(kept, ((-1.0, -1.0), -1))
     expected |= {key: data_row(key) for key in range(2 * ROWS) if key not in kept}
     assert max(server.keys("words").values()) == 1
     assert {r[0]: r[1:] for rows in server.tables["words"].rows.values() for r in rows} == expected
@@ -271,10 +270,8 @@ def test_a_collection_made_anew_forgets_the_keys_that_the_old_one_handed_out(fol
 def test_what_is_prepared_out_of_turn_does_not_make_the_loop_spin(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vsync.applying import copy
-
     waits, second, spun = 0, threading.Event(), threading.Event()
-    real_wait, real_encode = copy.wait, ModelWriter.encode
+    real_wait, real_encode = concurrent.futures.wait, ModelWriter.encode
 
     def counted(*args: Any, **named: Any) -> Any:
         nonlocal waits
@@ -290,7 +287,7 @@ def test_what_is_prepared_out_of_turn_does_not_make_the_loop_spin(
             spun.wait(0.2)  # the first is slower than the second; a loop that spins is seen at once
         return real_encode(self, rows)
 
-    monkeypatch.setattr(copy, "wait", counted)
+    monkeypatch.setattr("vsync.applying.copy.wait", counted)
     monkeypatch.setattr(ModelWriter, "encode", encode)
     spec = spec_of(folder, "append", auto_id=False, chunk_rows=20)
     apply_once(spec, Server(), tmp_path / "state.db", Faults(), Choice())

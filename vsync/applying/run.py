@@ -150,7 +150,7 @@ def _tasks(run: Run, to: s.Destination, chunks: Sequence[s.CopyChunk]) -> Iterat
     in_doubt = run.facts.in_doubt
     for c in chunks:
         unit = run.plan.units[c.unit]
-        task = Task(unit, c, to, collection, run.journal.there_mask(run.key, unit.key, to.epoch, c.n))
+        task = Task(unit, c, to, collection, run.journal.there_mask(run.key, unit.key, to, c.n))
         if collection.primary.auto_id and c.n in in_doubt.get(unit.key, ()):
             run.copier.in_doubt.append(task)
         else:

@@ -164,6 +164,5 @@ def help_(ctx: click.Context, topic: str) -> None:
             f"there is no command {topic!r}", hint="vsync --help lists the commands, vsync help exit-codes the codes"
         )
     assert ctx.parent is not None
-    click.echo(
-        command.get_help(click.Context(command, info_name=topic or "vsync", parent=ctx.parent if topic else None))
-    )
+    about = command.context_class(command, info_name=topic or "vsync", parent=ctx.parent if topic else None)
+    click.echo(command.get_help(about))

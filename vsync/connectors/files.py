@@ -61,6 +61,8 @@ def natural(path: Path) -> tuple[list[str | int], str]:
 
 def _missing(path: Path) -> SourceError:
     """Say that there is no such file, and which name beside it is near."""
+    if path.is_symlink():
+        return SourceError("is a link that leads nowhere", where=str(path), hint=f"it leads to {path.readlink()}")
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else None
     if beside is None:
         return SourceError(

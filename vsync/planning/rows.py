@@ -123,7 +123,7 @@ def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
 def _append(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     if old is None:
         return _first(at, units, journal)
-    if not old.done:
+    if not old.done and not _changed(units, journal):
         return _work(replace(at.base, probe=old.probe, before=old.before), units, journal)
     return _again(at, old, units, journal)
 
@@ -139,19 +139,23 @@ def _first(at: Standing, units: Sequence[UnitFacts], journal: JournalFacts) -> B
 
 
 def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
-    """Bring what is missing to a destination that an earlier apply finished."""
+    """Bring what is missing to a destination that an earlier apply finished, or whose files changed before it did.
+
+    Then rows of the files as they were are there: a session of its own counts them as there before.
+    """
     gone = at.rows is not None and old.left is not None and at.rows < old.left
     pending = not all(len(journal.acked.get(u.key, ())) == len(u.bounds) for u in units)
-    changed = [u for u in units if _was(u, journal).content != u.content]
+    changed = _changed(units, journal)
     if at.auto_id and at.holds and (gone or changed):
         return _refused(at.base, _cannot_repeat(at, old, changed))
     if gone:
         made = _work(_begin(at.base, before=at.rows, probe=at.probes), units, journal)
         text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
         return replace(made, changes=(Change("warn", at.base.address, text, (), at.where), *made.changes))
-    if not pending:
+    if not pending and old.done:
         return _same(at, old)
-    if at.rows is None and at.base.write == "append":
+    all_ours = at.ours and not old.done and old.before == 0
+    if at.rows is None and at.base.write == "append" and not all_ours:
         return _refused(at.base, _not_loaded(at))
     return _work(_begin(at.base, before=at.rows, probe=at.probes, epoch=False), units, journal)
 
@@ -216,6 +220,10 @@ def _copy_change(
     into = f" -> {destination.partition}" if destination.partition not in {None, "_default"} else ""
     nbytes = round(u.nbytes * rows / u.rows) if u.rows else 0
     return Change("copy", u.address, f"{u.path}{into}", tuple(details), None, rows, nbytes, len(pending))
+
+
+def _changed(units: Sequence[UnitFacts], journal: JournalFacts) -> list[UnitFacts]:
+    return [u for u in units if _was(u, journal).content != u.content]
 
 
 def _was(u: UnitFacts, journal: JournalFacts) -> FileFacts:

@@ -122,6 +122,8 @@ def settled_line(s: Settled) -> str:
         return f"{s.destination}: {read}; not counted: not loaded"
     if s.expected is None:
         return f"{s.destination}: {read}; holds {many(s.left, 'row')}"
+    if s.expected is None:
+        return f"{s.destination}: {read}; holds {many(s.left, 'row')}; what it held before could not be counted"
     verdict = "as it should be" if s.balanced else f"SHOULD BE {s.expected:,}"
     return f"{s.destination}: {read}; holds {many(s.left, 'row')}, {verdict}"
 

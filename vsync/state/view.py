@@ -107,11 +107,12 @@ class View(StateFile):
         )
         return RunRecord(*row) if row else None
 
-    def there_mask(self, target: str, unit: str, epoch: int, n: int) -> bytes | None:
-        """Give what a first attempt was told of the rows that were there before it; ``None`` before that."""
+    def there_mask(self, target: str, unit: str, to: Destination, n: int) -> bytes | None:
+        """Give what the first attempt of a session was told of the rows that were there; ``None`` before that."""
         row = self._one(
-            "SELECT there_mask FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND n = ? AND state = 'sent'",
-            [target, unit, epoch, n],
+            "SELECT there_mask FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND session = ? AND n = ?"
+            " AND state = 'sent'",
+            [target, unit, to.epoch, to.session, n],
         )
         return row[0] if row else None
 
