@@ -281,9 +281,7 @@ class MilvusServer(Server):
 
     def _healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self._ports['metrics']}/healthz", timeout=5
-            ) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._ports['metrics']}/healthz", timeout=5) as response:
                 return b"OK" in response.read()
         except (OSError, http.client.HTTPException):
             return False

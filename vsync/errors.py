@@ -47,9 +47,7 @@ class VsyncError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, what: str | list[Problem], *, where: str | None = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, what: str | list[Problem], *, where: str | None = None, hint: str | None = None) -> None:
         self.problems = what if isinstance(what, list) else [Problem(what, where, hint)]
         super().__init__("\n".join(map(str, self.problems)))
 
@@ -90,9 +88,7 @@ class TransientError(TargetError):
 
     exit_code = 5
 
-    def __init__(
-        self, what: str, *, where: str | None = None, hint: str | None = None, in_doubt: bool = True
-    ) -> None:
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None, in_doubt: bool = True) -> None:
         super().__init__(what, where=where, hint=hint)
         self.in_doubt = in_doubt
 

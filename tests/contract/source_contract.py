@@ -65,9 +65,7 @@ class SourceContract:
     def test_describe_says_what_is_there_and_the_same_twice(self, case: Case, source: Source) -> None:
         description = source.describe()
         assert description.rows == case.expected.num_rows
-        assert [(c.name, c.type) for c in description.columns] == [
-            (f.name, f.type) for f in case.expected.schema
-        ]
+        assert [(c.name, c.type) for c in description.columns] == [(f.name, f.type) for f in case.expected.schema]
         assert description.nbytes > 0
         assert {*description.suggested.values()} <= {c.name for c in description.columns}
         again = case.open(case.path)
@@ -121,9 +119,7 @@ class SourceContract:
         bounds = source.cut(names, int(11 * sum(c.row_bytes for c in source.describe().columns)))
         jumbled = [bounds[i * 7919 % len(bounds)] for i in range(3 * len(bounds))]
         with ThreadPoolExecutor(4) as pool:
-            for (lo, hi), batch in zip(
-                jumbled, pool.map(lambda b: source.read(b, names), jumbled), strict=True
-            ):
+            for (lo, hi), batch in zip(jumbled, pool.map(lambda b: source.read(b, names), jumbled), strict=True):
                 same(batch, case.expected.slice(lo, hi - lo))
 
     def test_columns_come_in_the_order_asked_for(self, source: Source, case: Case) -> None:
@@ -145,9 +141,7 @@ class SourceContract:
 
     def test_fingerprint_tells_content_from_time(self, case: Case, copy: Path) -> None:
         before = fingerprint(case, copy)
-        assert before.content == fingerprint(case, case.path).content, (
-            "the content alone counts, not the place"
-        )
+        assert before.content == fingerprint(case, case.path).content, "the content alone counts, not the place"
         os.utime(copy, ns=(1, 10**18))
         touched = fingerprint(case, copy)
         assert touched.content == before.content

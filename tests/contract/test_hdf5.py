@@ -146,9 +146,7 @@ def test_ann_benchmarks(tmp_path: Path) -> None:
     assert source.cut(["test"], 1 << 20) == [(0, 9)]
     got = np.frombuffer(source.read((0, ROWS), ["train"]).column(0).buffers()[1], "u1").reshape(ROWS, 6)
     assert np.array_equal(np.unpackbits(got, axis=1).astype(bool), bits)
-    with pytest.raises(
-        SourceError, match=rf"differ in their number of rows: test has 9, train has {ROWS}; map"
-    ):
+    with pytest.raises(SourceError, match=rf"differ in their number of rows: test has 9, train has {ROWS}; map"):
         source.cut(["test", "train"], 1 << 20)
     with pytest.raises(SourceError, match="differ in their number of rows"):
         source.read((0, 1), ["test", "train"])
@@ -161,9 +159,7 @@ def test_milvusdm(tmp_path: Path) -> None:
     binary = np.frombuffer(VECTORS[:, :2].tobytes(), "S8")
     found = open_source(write(path, embeddings=binary)).describe()
     assert (found.layout, found.suggested) == ("MilvusDM", {"embedding": "embeddings"})
-    found = open_source(
-        write(path, embeddings=VECTORS, ids=np.arange(ROWS), word=WORDS, other=[1])
-    ).describe()
+    found = open_source(write(path, embeddings=VECTORS, ids=np.arange(ROWS), word=WORDS, other=[1])).describe()
     assert found.suggested == {"id": "ids", "embedding": "embeddings", "word": "word"}
     found = open_source(write(path, embeddings=np.arange(3.0))).describe()
     assert (found.layout, found.suggested) == (None, {})
@@ -252,9 +248,7 @@ def test_rows_that_were_never_written_are_refused(tmp_path: Path) -> None:
         file.create_dataset("blocks", (100, 3), "f4", chunks=(10, 3))[:47] = 1
         file.create_dataset("none", (100, 3), "f4")
     source = open_source(tmp_path / "a.h5")
-    with pytest.raises(
-        SourceError, match="/blocks: 5 of its 10 blocks were never written; HDF5 would read zeros"
-    ):
+    with pytest.raises(SourceError, match="/blocks: 5 of its 10 blocks were never written; HDF5 would read zeros"):
         source.cut(["blocks"], 1000)
     with pytest.raises(SourceError, match="/none: its rows were never written"):
         source.cut(["none"], 1000)
@@ -268,9 +262,7 @@ def test_a_filter_that_is_not_installed(tmp_path: Path) -> None:
         data = h5py.h5d.create(file.id, b"x", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((20, 4)), made)
         for row in (0, 10):
             data.write_direct_chunk((row, 0), b"packed", 0)
-    with pytest.raises(
-        SourceError, match=r"/x: is compressed by a filter .*pip install 'vsync\[hdf5plugin\]'"
-    ):
+    with pytest.raises(SourceError, match=r"/x: is compressed by a filter .*pip install 'vsync\[hdf5plugin\]'"):
         open_source(tmp_path / "a.h5").cut(["x"], 1000)
 
 
@@ -307,9 +299,7 @@ def test_virtual_dataset_over_its_parts(tmp_path: Path) -> None:
         ([("p0.h5", 0, 300), ("empty.h5", 300, 500)], "its part .*: its rows were never written"),
     ],
 )
-def test_virtual_dataset_with_holes_is_refused(
-    tmp_path: Path, parts: list[tuple[str, int, int]], message: str
-) -> None:
+def test_virtual_dataset_with_holes_is_refused(tmp_path: Path, parts: list[tuple[str, int, int]], message: str) -> None:
     write(tmp_path / "p0.h5", x=VECTORS[:300])
     write(tmp_path / "y.h5", y=VECTORS)
     with h5py.File(tmp_path / "empty.h5", "w") as file:

@@ -21,9 +21,7 @@ WORDS = [f"word {i}" for i in range(150)]
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     vectors = np.arange(600, dtype=np.float32)
-    table = pa.table(
-        {"id": range(150), "vector": pa.FixedSizeListArray.from_arrays(vectors, 4), "word": WORDS}
-    )
+    table = pa.table({"id": range(150), "vector": pa.FixedSizeListArray.from_arrays(vectors, 4), "word": WORDS})
     path = tmp_path_factory.mktemp("memory") / "rows.feather"
     feather.write_feather(table, path, compression="uncompressed")
     return Case(lambda p: MemorySource(feather.read_table(p, memory_map=False)), path, table)

@@ -77,9 +77,7 @@ def test_real_vectors_bit_for_bit() -> None:
         (np.empty((0, 4), "f4"), pa.array([], pa.list_(pa.float32(), 4))),
     ],
 )  # fmt: skip
-def test_each_type(
-    tmp_path: Path, array: np.ndarray[tuple[int, ...], np.dtype[np.void]], expected: pa.Array
-) -> None:
+def test_each_type(tmp_path: Path, array: np.ndarray[tuple[int, ...], np.dtype[np.void]], expected: pa.Array) -> None:
     np.save(tmp_path / "a.npy", array)
     source = open_source(tmp_path / "a.npy")
     batch = source.read((0, len(array)), ["array"])
@@ -95,9 +93,7 @@ def test_each_type(
     "array",
     [np.zeros((2, 3, 4)), np.float32(3), np.zeros((2, 12), bool), np.zeros(3, "c8"), np.zeros((2, 0))],
 )
-def test_what_is_no_column_is_refused(
-    tmp_path: Path, array: np.ndarray[tuple[int, ...], np.dtype[np.void]]
-) -> None:
+def test_what_is_no_column_is_refused(tmp_path: Path, array: np.ndarray[tuple[int, ...], np.dtype[np.void]]) -> None:
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(SourceError, match=r"a\.npy: .*not a column.*shape \(n,\)"):
         open_source(tmp_path / "a.npy")

@@ -41,6 +41,7 @@ def write_spec(folder: Path, target: Endpoint, collections: str) -> None:
     (folder / "vsync.yaml").write_text(text + collections)
 
 
+@QUICK_ON_LITE
 def test_each_way_of_writing_treats_rows_that_are_there_as_it_says(tmp_path: Path, target: Endpoint) -> None:
     ways = ("append", "upsert", "skip", "overwrite")
     write_spec(tmp_path, target, "".join(COLLECTION.format(name=w, more=f"write: {w}") for w in ways))

@@ -101,9 +101,7 @@ def test_a_server_that_ends_at_its_start_shows_its_log(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
 def test_a_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
-    program = (
-        "import sys, servers; s = servers.LiteServer(sys.argv[1]).start(); print(s.pid, flush=True); input()"
-    )
+    program = "import sys, servers; s = servers.LiteServer(sys.argv[1]).start(); print(s.pid, flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(TESTS)},

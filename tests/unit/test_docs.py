@@ -72,7 +72,11 @@ def test_commands_that_are_named_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_options_that_are_named_exist(page: str) -> None:
-    known = set().union(*map(options, group.commands.values())) | {"--help", "--all"}
+    bench = (ROOT / "scripts" / "bench.py").read_text()
+    known = set().union(*map(options, group.commands.values()), re.findall(r'"(--[a-z-]+)"', bench)) | {
+        "--help",
+        "--all",
+    }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text_of(page))) <= known
 
 

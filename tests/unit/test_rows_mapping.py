@@ -99,12 +99,8 @@ def test_numbers_arrive_as_numpy_casts_them_or_are_named(
 
 @quick
 @given(
-    matrix=st.sampled_from(SOURCES).flatmap(
-        lambda d: hnp.arrays(d, st.tuples(st.integers(1, 6), st.just(3)))
-    ),
-    target=st.sampled_from(
-        [(D.FLOAT_VECTOR, np.float32), (D.FLOAT16_VECTOR, np.float16), (D.INT8_VECTOR, np.int8)]
-    ),
+    matrix=st.sampled_from(SOURCES).flatmap(lambda d: hnp.arrays(d, st.tuples(st.integers(1, 6), st.just(3)))),
+    target=st.sampled_from([(D.FLOAT_VECTOR, np.float32), (D.FLOAT16_VECTOR, np.float16), (D.INT8_VECTOR, np.int8)]),
     ragged=st.booleans(),
     skip=st.integers(0, 5),
 )
@@ -129,18 +125,14 @@ def test_vectors_arrive_as_numpy_casts_them_or_are_named(
 def to_bfloat16_by_hand(value: np.float32) -> int:
     """The nearest of the two bfloat16 neighbours, on a tie the even one."""
     low = int(value.view(np.uint32)) >> 16
-    around = [
-        (abs(float(np.uint32(b << 16).view(np.float32)) - float(value)), b & 1, b) for b in (low, low + 1)
-    ]
+    around = [(abs(float(np.uint32(b << 16).view(np.float32)) - float(value)), b & 1, b) for b in (low, low + 1)]
     return min(around)[2]
 
 
 @quick
 @given(
     st.lists(
-        st.tuples(
-            st.integers(0, 0x7F00), st.sampled_from([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF]), st.booleans()
-        ),
+        st.tuples(st.integers(0, 0x7F00), st.sampled_from([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF]), st.booleans()),
         min_size=1,
     )
 )
@@ -210,9 +202,7 @@ def test_bytes_become_binary_vectors_as_they_are() -> None:
 
 
 def test_ragged_vectors_and_nulls_inside_are_named() -> None:
-    array = pa.array(
-        [[1.0, 2.0], [1.0], None, [], [3.0, None], [5.0, 6.0], [1.0] * 9], pa.list_(pa.float32())
-    )
+    array = pa.array([[1.0, 2.0], [1.0], None, [], [3.0, None], [5.0, 6.0], [1.0] * 9], pa.list_(pa.float32()))
     field = Field("v", D.FLOAT_VECTOR, dim=2, nullable=True)
     assert [(b.row, b.why) for b in bad_of(array, field, 7)] == [
         (8, "has not 2 values"),
@@ -220,9 +210,7 @@ def test_ragged_vectors_and_nulls_inside_are_named() -> None:
         (11, "holds a null"),
         (13, "has not 2 values"),
     ]
-    taken = take_rows(
-        pa.RecordBatch.from_arrays([array], names=["c"]), 7, (Mapped(field, FromColumn("c")),), None
-    )
+    taken = take_rows(pa.RecordBatch.from_arrays([array], names=["c"]), 7, (Mapped(field, FromColumn("c")),), None)
     assert taken.rows.column(0).to_pylist() == [[1.0, 2.0], None, [5.0, 6.0]]
     assert taken.numbers.tolist() == [7, 9, 12]
     only_nulls = pa.array([None, []], pa.list_(pa.float32()))

@@ -17,8 +17,7 @@ from vsync.schema import DataType, Field
 Row = dict[int, float]
 FIELD = Field("s", DataType.SPARSE_FLOAT_VECTOR, nullable=True)
 rows_of_pairs = st.lists(
-    st.none()
-    | st.dictionaries(st.integers(0, 2**32 - 2), st.floats(-(2.0**99), 2.0**99, width=32), max_size=5)
+    st.none() | st.dictionaries(st.integers(0, 2**32 - 2), st.floats(-(2.0**99), 2.0**99, width=32), max_size=5)
 )
 
 
@@ -34,16 +33,12 @@ def as_map(rows: list[Row | None]) -> pa.Array:
 
 def as_structs(rows: list[Row | None]) -> pa.Array:
     kind = pa.list_(pa.struct([("index", pa.uint32()), ("value", pa.float64())]))
-    return pa.array(
-        [r if r is None else [{"index": i, "value": v} for i, v in r.items()] for r in rows], kind
-    )
+    return pa.array([r if r is None else [{"index": i, "value": v} for i, v in r.items()] for r in rows], kind)
 
 
 def as_lists(rows: list[Row | None]) -> pa.Array:
     kind = pa.struct([("values", pa.large_list(pa.float32())), ("indices", pa.list_(pa.int64()))])
-    return pa.array(
-        [r if r is None else {"indices": list(r), "values": list(r.values())} for r in rows], kind
-    )
+    return pa.array([r if r is None else {"indices": list(r), "values": list(r.values())} for r in rows], kind)
 
 
 def as_text(rows: list[Row | None]) -> pa.Array:

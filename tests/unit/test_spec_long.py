@@ -222,8 +222,7 @@ def test_where_survives_the_short_forms() -> None:
     assert spec.where(*at, "shards") == "specs/w.yaml:4:3"
     assert spec.where("target", "milvus", "uri") == "specs/w.yaml:2:9"
     assert spec.excerpt(*at, "fields", "vec", "dim") == (
-        "     8 |       vec: {type: float_vector, dim: 768}\n"
-        "       |                                      ^^^"
+        "     8 |       vec: {type: float_vector, dim: 768}\n       |                                      ^^^"
     )
     assert (spec.path, spec.folder) == (Path("specs/w.yaml"), Path())
 
@@ -352,12 +351,8 @@ CONNECTIONS = st.builds(
 FIELDS = st.one_of(
     st.just({"type": "json"}),
     st.builds(lambda d: {"type": "binary_vector", "dim": 8 * d}, st.integers(1, 99)),
-    st.builds(
-        lambda d, n: {"type": "int16", "default": d, **n}, st.integers(-9, 9), maybe(nullable=st.booleans())
-    ),
-    st.builds(
-        lambda t, n: {"type": "varchar", "max_length": 99, "default": t, **n}, TEXTS, maybe(description=TEXTS)
-    ),
+    st.builds(lambda d, n: {"type": "int16", "default": d, **n}, st.integers(-9, 9), maybe(nullable=st.booleans())),
+    st.builds(lambda t, n: {"type": "varchar", "max_length": 99, "default": t, **n}, TEXTS, maybe(description=TEXTS)),
     st.builds(lambda f: {"type": "double", "default": f}, st.floats(allow_nan=False, allow_infinity=False)),
     st.builds(
         lambda e: {"type": "array", "element": e, "max_capacity": 3},
@@ -366,9 +361,7 @@ FIELDS = st.one_of(
 )
 INDEXES = maybe(
     type=st.sampled_from(["HNSW", "AUTOINDEX", "INVERTED"]),
-    params=st.dictionaries(
-        TEXTS.filter(lambda t: t not in {"index_type", "metric_type"}), SCALARS, max_size=3
-    ),
+    params=st.dictionaries(TEXTS.filter(lambda t: t not in {"index_type", "metric_type"}), SCALARS, max_size=3),
 )
 
 FLAGS = st.booleans()

@@ -50,18 +50,12 @@ TRAPS = [
     ),
     (
         "*_tmp",
-        (
-            "an unquoted * begins an alias, and there is no anchor &_tmp before it; "
-            'quote it if it is text: "*_tmp"'
-        ),
+        ('an unquoted * begins an alias, and there is no anchor &_tmp before it; quote it if it is text: "*_tmp"'),
     ),
     ("!!binary x", "!!binary is a YAML tag, and a spec has none; quote it if it is text"),
     (
         "1_000",
-        (
-            "an unquoted 1_000 is a number to some YAML readers; write it without _, or quote it "
-            'if it is text: "1_000"'
-        ),
+        ('an unquoted 1_000 is a number to some YAML readers; write it without _, or quote it if it is text: "1_000"'),
     ),
     (".nan", 'an unquoted .nan is not a finite number; quote it if it is text: ".nan"'),
     ("5", 'this must be text, and 5 is none; quote it: "5"'),
@@ -193,17 +187,11 @@ TARGETS = [
     ("{uri: x.db}", "2:10: a target's first key is its kind; write target: {milvus: {uri: ...}}"),
     (
         "{hdf5: {path: x}}",
-        (
-            "2:10: a target of kind hdf5 comes with a later release; until then the target is a "
-            "Milvus: {milvus: ...}"
-        ),
+        ("2:10: a target of kind hdf5 comes with a later release; until then the target is a Milvus: {milvus: ...}"),
     ),
     (
         "{backup: s3://b}",
-        (
-            "2:10: a target of kind backup comes with a later release; until then the target is a "
-            "Milvus: {milvus: ...}"
-        ),
+        ("2:10: a target of kind backup comes with a later release; until then the target is a Milvus: {milvus: ...}"),
     ),
     (
         "{milvus: {uri: http://h:1, database: a-b}}",
@@ -248,9 +236,7 @@ SECRETS = [
 @pytest.mark.parametrize(("connection", "answer"), SECRETS, ids=[c for c, _ in SECRETS])
 def test_secrets_are_refused_and_never_repeated(connection: str, answer: str) -> None:
     environ = {"HUNTER": "hunter2", "ADDRESS": "http://me:hunter2@h:1"}
-    (said,) = problems(
-        f"{HEAD}connections: {{prod: {connection}}}\ncollections: {{a: {{from: x.h5}}}}\n", environ
-    )
+    (said,) = problems(f"{HEAD}connections: {{prod: {connection}}}\ncollections: {{a: {{from: x.h5}}}}\n", environ)
     assert re.sub(r"^\d+:\d+: ", "", said) == answer
     assert "hunter2" not in said
 
@@ -501,8 +487,7 @@ collections:
 
 def test_a_mistake_within_an_anchor_is_told_once_where_it_is_written() -> None:
     text = (
-        f"{HEAD}x-f: &f {{id: {{type: int65, primary: true}}}}\ncollections: {{a: {{fields: "
-        f"*f}}, b: {{fields: *f}}}}\n"
+        f"{HEAD}x-f: &f {{id: {{type: int65, primary: true}}}}\ncollections: {{a: {{fields: *f}}, b: {{fields: *f}}}}\n"
     )
     assert problems(text) == ["3:21: 'int65' is not a type of a field; did you mean int64?"]
 
@@ -535,9 +520,7 @@ VALUES = st.recursive(
         st.text(max_size=8),
         st.sampled_from(["int64", "$row", "x.h5"]),
     ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)),
     max_leaves=6,
 )
 PATHS = [
@@ -550,10 +533,7 @@ PATHS = [
     "collections",
     "collections.c",
 ]
-PATHS += [
-    f"collections.c.{p}"
-    for p in ("fields", "fields.id", "partitions", "indexes.v", "data", "aliases", "from")
-]
+PATHS += [f"collections.c.{p}" for p in ("fields", "fields.id", "partitions", "indexes.v", "data", "aliases", "from")]
 PATHS += [f"collections.c.data.0.{p}" for p in ("from", "map", "map.id", "into", "from.faiss")]
 
 

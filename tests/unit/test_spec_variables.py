@@ -11,9 +11,7 @@ from vsync.errors import SpecError
 from vsync.spec import Secret, load_spec, load_variables, parse_spec
 
 
-def path_of(
-    written: str, variables: dict[str, str] | None = None, environ: dict[str, str] | None = None
-) -> str:
+def path_of(written: str, variables: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> str:
     text = f'version: 1\ntarget: x.db\ncollections: {{a: {{from: {{hdf5: "{written}"}}}}}}\n'
     spec = parse_spec(text, folder=Path(), variables=variables or {}, environ=environ or {})
     return spec.collections["a"].data[0].source.path
@@ -130,9 +128,7 @@ def test_variables_of_what_is_not_used_are_not_asked_for() -> None:
 
 def test_a_file_of_variables(tmp_path: Path) -> None:
     file = tmp_path / "prod.yaml"
-    file.write_text(
-        'URI: http://h:1\nSHARDS: 4\nRATIO: 1.50\nFLAG: true\nTEXT: "012"\nREF: "${NOT_FILLED}"\n'
-    )
+    file.write_text('URI: http://h:1\nSHARDS: 4\nRATIO: 1.50\nFLAG: true\nTEXT: "012"\nREF: "${NOT_FILLED}"\n')
     assert load_variables(file) == {
         "URI": "http://h:1",
         "SHARDS": "4",
@@ -182,12 +178,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_spec(tmp_path / "latin.yaml")
 
 
-def test_the_environment_is_the_process_s_own_by_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "s.yaml").write_text(
-        '\ufeffversion: 1\ntarget: "${VSYNC_TEST_X}.db"\ncollections: {a: }\n', "utf-8"
-    )
+def test_the_environment_is_the_process_s_own_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "s.yaml").write_text('\ufeffversion: 1\ntarget: "${VSYNC_TEST_X}.db"\ncollections: {a: }\n', "utf-8")
     monkeypatch.setenv("VSYNC_TEST_X", "y")
     assert load_spec(tmp_path / "s.yaml").target.milvus.uri == "y.db"
 
@@ -216,9 +208,7 @@ def test_secrets_are_had_where_the_spec_says(tmp_path: Path) -> None:
         (Secret(cmd=["printf", "\\377"]), "the command printf printed no text"),
     ],
 )
-def test_a_secret_that_is_not_there_names_its_place_only(
-    tmp_path: Path, secret: Secret, message: str
-) -> None:
+def test_a_secret_that_is_not_there_names_its_place_only(tmp_path: Path, secret: Secret, message: str) -> None:
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "lines").write_text("hunter2\nhunter2\n")
     (tmp_path / "bytes").write_bytes(b"hunter2\xff")
@@ -230,8 +220,7 @@ def test_a_secret_that_is_not_there_names_its_place_only(
 
 def test_no_secret_comes_out_of_a_spec(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
-        "version: 1\ntarget: {milvus: {uri: http://h:1, token: {env: HUNTER}}}\n"
-        "collections: {a: {from: x.h5}}\n"
+        "version: 1\ntarget: {milvus: {uri: http://h:1, token: {env: HUNTER}}}\ncollections: {a: {from: x.h5}}\n"
     )
     spec = load_spec(tmp_path / "s.yaml", environ={"HUNTER": "hunter2"})
     said = [repr(spec), str(spec), spec.to_yaml(), spec.digest, str(spec.long()), spec.model_dump_json()]

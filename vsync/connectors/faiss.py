@@ -35,9 +35,7 @@ VECTORS = "vectors"
 Rows = Callable[[int, int], "np.ndarray[Any, Any]"]
 
 _METRICS = {faiss.METRIC_L2: "L2", faiss.METRIC_INNER_PRODUCT: "IP"}
-_CODECS = {
-    getattr(faiss.ScalarQuantizer, n): n[3:] for n in dir(faiss.ScalarQuantizer) if n.startswith("QT_")
-}
+_CODECS = {getattr(faiss.ScalarQuantizer, n): n[3:] for n in dir(faiss.ScalarQuantizer) if n.startswith("QT_")}
 # Those whose way back is linear, or nothing.
 _TRANSFORMS = {
     "LinearTransform",
@@ -192,10 +190,7 @@ def _store(index: Any) -> _Store:
         store = _flat(index, "BFlat" if binary else "Flat")
     elif name in {"IndexScalarQuantizer", "IndexPQ", "IndexRaBitQ"}:
         store = _flat(index, _codec(index))
-    elif (
-        name in {"IndexHNSWFlat", "IndexHNSWSQ", "IndexHNSWPQ", "IndexBinaryHNSW"}
-        and index.storage is not None
-    ):
+    elif name in {"IndexHNSWFlat", "IndexHNSWSQ", "IndexHNSWPQ", "IndexBinaryHNSW"} and index.storage is not None:
         store = _store(index.storage)
         prefix = f"{'B' if binary else ''}HNSW{index.hnsw.nb_neighbors(1)}"
         store = replace(store, name=prefix if binary else f"{prefix},{store.name}")

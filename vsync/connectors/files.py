@@ -65,9 +65,7 @@ def _missing(path: Path) -> SourceError:
         return SourceError("is a link that leads nowhere", where=str(path), hint=f"it leads to {path.readlink()}")
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else None
     if beside is None:
-        return SourceError(
-            "no such file", where=str(path), hint=f"the folder {path.parent} is not there either"
-        )
+        return SourceError("no such file", where=str(path), hint=f"the folder {path.parent} is not there either")
     near = get_close_matches(path.name, beside, n=1)
     hint = f"did you mean {near[0]}?" if near else "paths are relative to the spec's folder"
     return SourceError("no such file", where=str(path), hint=hint)

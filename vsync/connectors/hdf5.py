@@ -302,12 +302,8 @@ def _damaged(where: str, error: Exception) -> SourceError:
     """Put what h5py says into words that say what to do."""
     text = str(error)
     if "truncated" in text:
-        return SourceError(
-            "the file is truncated: its header says it is longer", where=where, hint="copy it again"
-        )
+        return SourceError("the file is truncated: its header says it is longer", where=where, hint="copy it again")
     if "lock" in text:
         hint = "another program has it open for writing: let it finish"
         return SourceError(f"the file is locked ({text})", where=where, hint=hint)
-    return SourceError(
-        f"cannot be read: {text}", where=where, hint="the file is damaged: copy or write it again"
-    )
+    return SourceError(f"cannot be read: {text}", where=where, hint="the file is damaged: copy or write it again")

@@ -66,9 +66,7 @@ class ParquetSource:
         self._rows: int = file.metadata.num_rows
         names = file.schema_arrow.names
         if len(set(names)) < len(names):
-            raise SourceError(
-                "two columns have one name", where=self._where, hint="write the file with one of them"
-            )
+            raise SourceError("two columns have one name", where=self._where, hint="write the file with one of them")
         sample = _sample(file)
         self._fields = {f.name: _field(file, f, sample.column(f.name)) for f in file.schema_arrow}
         self._columns = tuple(f.column for f in self._fields.values())
@@ -176,9 +174,7 @@ class _Stream:
 def _sample(file: pq.ParquetFile) -> pa.Table:
     """Read the first rows of the first and of the last row group that hold any."""
     groups = [i for i in range(file.metadata.num_row_groups) if file.metadata.row_group(i).num_rows]
-    batches = [
-        next(file.iter_batches(SAMPLE_ROWS, row_groups=[i])) for i in sorted({*groups[:1], *groups[-1:]})
-    ]
+    batches = [next(file.iter_batches(SAMPLE_ROWS, row_groups=[i])) for i in sorted({*groups[:1], *groups[-1:]})]
     return pa.Table.from_batches(batches, schema=batches[0].schema if batches else file.schema_arrow)
 
 
@@ -239,6 +235,4 @@ def _vectors(lists: pa.Array, width: int, first: int, where: str) -> pa.Array:
 
 
 def _damaged(where: str, error: Exception) -> SourceError:
-    return SourceError(
-        f"cannot be read: {error}", where=where, hint="the file is damaged: copy or write it again"
-    )
+    return SourceError(f"cannot be read: {error}", where=where, hint="the file is damaged: copy or write it again")

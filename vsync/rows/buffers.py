@@ -63,9 +63,7 @@ def from_numbers(kind: pa.DataType, values: Numbers, like: pa.Array) -> pa.Array
 
 def from_rows(kind: pa.DataType, values: Numbers, like: pa.Array) -> pa.Array:
     """Make fixed-size lists over ``len(like) * size`` values, null where ``like`` is."""
-    child = pa.Array.from_buffers(
-        kind.value_type, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
-    )
+    child = pa.Array.from_buffers(kind.value_type, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
     return pa.Array.from_buffers(kind, len(like), [validity(like)], children=[child])
 
 
@@ -75,9 +73,7 @@ def from_lists(kind: pa.DataType, offsets: NDArray[np.int64], data: pa.Array, li
     return pa.Array.from_buffers(kind, len(like), [validity(like), small], children=[data])
 
 
-def from_bytes(
-    kind: pa.DataType, offsets: NDArray[np.int64], data: Numbers | bytes, like: pa.Array
-) -> pa.Array:
+def from_bytes(kind: pa.DataType, offsets: NDArray[np.int64], data: Numbers | bytes, like: pa.Array) -> pa.Array:
     """Make binary or string over ``data`` (offsets from 0 on), null where ``like`` is."""
     small = pa.py_buffer(offsets.astype(np.int32))
     return pa.Array.from_buffers(kind, len(like), [validity(like), small, pa.py_buffer(data)])

@@ -52,9 +52,7 @@ def route(column: Column, field: Field) -> Route:
     column = replace(column, type=plain_type(column.type))
     if pa.types.is_null(column.type):
         if not field.nullable and field.default is None:
-            raise refusal(
-                column, field, "it holds only nulls: make the field nullable, or map another column"
-            )
+            raise refusal(column, field, "it holds only nulls: make the field nullable, or map another column")
         return Route(SAME, lambda array: Casted(pa.nulls(len(array), arrow_type(field))))
     return ROUTES.get(field.type, number_route)(column, field)
 

@@ -33,9 +33,7 @@ FLOAT16_INFINITY = 0x7C00
 FLOATING = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR)
 
 
-def find_bad_rows(
-    rows: pa.RecordBatch, first_row: int, fields: Sequence[Field], rules: Rules
-) -> list[BadRow]:
+def find_bad_rows(rows: pa.RecordBatch, first_row: int, fields: Sequence[Field], rules: Rules) -> list[BadRow]:
     """Find every value of ``rows`` (in the fields' Arrow form) that does not fit, by row, then field.
 
     ``first_row`` is the number of the first row in its file. Fields without a column are left out.
@@ -145,9 +143,7 @@ def _bad_json(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
         if objects and not isinstance(value, dict):
             findings.append(Finding(at, shown(array, at), "is no JSON object"))
         elif rules.no_json_strings and isinstance(value, str):
-            findings.append(
-                Finding(at, shown(array, at), "is a JSON string, which breaks queries on this server")
-            )
+            findings.append(Finding(at, shown(array, at), "is a JSON string, which breaks queries on this server"))
     return findings
 
 

@@ -93,9 +93,7 @@ def number_route(column: Column, field: Field) -> Route:
         cast = Cast(exact=True, note=f"bool -> {field.type}: 0 and 1")
         return Route(cast, lambda array: Casted(array.cast(target)))
     if not is_number(source) or pa.types.is_boolean(target):
-        raise refusal(
-            column, field, f"map a column of {'booleans' if field.type == 'bool' else 'numbers'} here"
-        )
+        raise refusal(column, field, f"map a column of {'booleans' if field.type == 'bool' else 'numbers'} here")
     return Route(number_cast(dtype_of(source), dtype_of(target).name), partial(_numbers, target))
 
 

@@ -29,9 +29,7 @@ def varchar_route(column: Column, field: Field) -> Route:
         return Route(cast, lambda array: _checked_text(array.view(pa.string())))
     if pa.types.is_fixed_size_binary(source):
         note = "bytes -> varchar: without trailing zero bytes, checked to be UTF-8 at apply"
-        return Route(
-            Cast(exact=True, note=note), lambda array: _checked_text(stripped(array).view(pa.string()))
-        )
+        return Route(Cast(exact=True, note=note), lambda array: _checked_text(stripped(array).view(pa.string())))
     if pa.types.is_integer(source):
         cast = Cast(exact=True, note=f"{source} -> varchar: as decimal digits")
         return Route(cast, lambda array: Casted(array.cast(pa.string())))
@@ -89,10 +87,7 @@ def json_route(column: Column, field: Field) -> Route:
 def is_nested(kind: pa.DataType) -> bool:
     """Tell whether it is a struct, a map or a list of any length."""
     return bool(
-        pa.types.is_struct(kind)
-        or pa.types.is_map(kind)
-        or pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
+        pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
     )
 
 
@@ -107,9 +102,7 @@ def is_jsonable(kind: pa.DataType) -> bool:
         return bool(pa.types.is_string(key) or pa.types.is_integer(key)) and is_jsonable(kind.item_type)
     if is_any_list(kind):
         return is_jsonable(kind.value_type)
-    return bool(
-        is_number(kind) or pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
-    )
+    return bool(is_number(kind) or pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
 
 
 def _word(kind: pa.DataType) -> str:
@@ -141,9 +134,7 @@ def _value(value: Any, kind: pa.DataType) -> Any:
     if value is None:
         return None
     if pa.types.is_struct(kind):
-        return {
-            f.name: _value(value[f.name], f.type) for f in (kind.field(i) for i in range(kind.num_fields))
-        }
+        return {f.name: _value(value[f.name], f.type) for f in (kind.field(i) for i in range(kind.num_fields))}
     if pa.types.is_map(kind):
         made = {str(k): _value(v, kind.item_type) for k, v in value}
         if len(made) != len(value):

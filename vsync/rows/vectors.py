@@ -46,9 +46,7 @@ def dense_route(column: Column, field: Field) -> Route:
     if pa.types.is_fixed_size_list(source) and source.list_size != field.dim:
         hint = f"write dim: {source.list_size}, or map another column"
         raise width_refusal(column, field, f"{source.list_size} values", hint)
-    element = (
-        "bfloat16" if field.type is DataType.BFLOAT16_VECTOR else dtype_of(LISTED_VECTORS[field.type]).name
-    )
+    element = "bfloat16" if field.type is DataType.BFLOAT16_VECTOR else dtype_of(LISTED_VECTORS[field.type]).name
     cast = _with_lengths(number_cast(dtype_of(plain_type(source.value_type)), element), source)
     return Route(cast, partial(_dense, field))
 
@@ -126,9 +124,7 @@ def _dense(field: Field, array: pa.Array) -> Casted:
     return Casted(values, tuple(findings))
 
 
-def _overflown(
-    array: pa.Array, child: pa.Array, bad: Mask, findings: list[Finding], field: Field
-) -> list[Finding]:
+def _overflown(array: pa.Array, child: pa.Array, bad: Mask, findings: list[Finding], field: Field) -> list[Finding]:
     """Name the rows that hold an element the field's type cannot, with the first such element."""
     matrix = bad.reshape(len(array), -1) & valid_mask(child).reshape(len(array), -1)
     rows = matrix.any(axis=1) & valid_mask(array)
@@ -164,6 +160,4 @@ def _as_lists(array: pa.Array) -> pa.Array:
     data = array.buffers()[2]
     values = pa.Array.from_buffers(pa.uint8(), len(data) if data is not None else 0, [None, data])
     small = pa.py_buffer(offsets.astype(np.int32))
-    return pa.Array.from_buffers(
-        pa.list_(pa.uint8()), len(array), [validity(array), small], children=[values]
-    )
+    return pa.Array.from_buffers(pa.list_(pa.uint8()), len(array), [validity(array), small], children=[values])

@@ -57,9 +57,7 @@ __all__ = [
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def load_spec(
-    path: str | Path, variables: Mapping[str, str] = _NONE, environ: Mapping[str, str] | None = None
-) -> Spec:
+def load_spec(path: str | Path, variables: Mapping[str, str] = _NONE, environ: Mapping[str, str] | None = None) -> Spec:
     """Read a spec from a file; raises :class:`vsync.errors.SpecError` with all its problems.
 
     ``variables`` are looked up first where ``${NAME}`` is written, then ``environ`` (the process's

@@ -36,9 +36,7 @@ def _check_url(address: str, shown: str) -> str:
     except ValueError:
         raise wrong(f"{shown} is not the address of a Milvus", hint) from None
     if "@" in address:
-        raise wrong(
-            "an address holds no user and password", "give them with token: {env: NAME}, as user:password"
-        )
+        raise wrong("an address holds no user and password", "give them with token: {env: NAME}, as user:password")
     if url.scheme not in {"http", "https"}:
         raise wrong(f"{shown} is not the address of a Milvus", hint)
     if not url.hostname or not port_fits or " " in address:

@@ -71,11 +71,7 @@ def bind(root: Node, places: Places, report: Report) -> tuple[Spec | None, Wrong
         except ValidationError as error:
             details = error.errors(include_url=False)
         paths = [tuple(step for step in detail["loc"] if step != "[key]") for detail in details]
-        meant = {
-            (*path[:-1], _close(path))
-            for d, path in zip(details, paths, strict=True)
-            if d["type"] == _UNKNOWN
-        }
+        meant = {(*path[:-1], _close(path)) for d, path in zip(details, paths, strict=True) if d["type"] == _UNKNOWN}
         for detail, path in zip(details, paths, strict=True):
             if not wrong.about(path) and not (detail["type"] == _MISSING and path in meant):
                 _tell(detail, path, places, report)
@@ -146,9 +142,7 @@ def _unsaid(found: Any, path: Path) -> str:
 
 def _wanted(kind: str, path: Path) -> tuple[str, str | None]:
     if kind == "list_type":
-        return "a list", "write [a, b]" if path[
-            -1
-        ] != "data" else "begin each item of data with: - from: PATH"
+        return "a list", "write [a, b]" if path[-1] != "data" else "begin each item of data with: - from: PATH"
     if kind == "string_type":
         return "text", None
     if kind == "dict_type":

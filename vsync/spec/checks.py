@@ -48,9 +48,7 @@ def check(spec: Spec, places: Places, report: Report, wrong: Wrong) -> None:
     checks = Checks(places, report, wrong)
     for name in checks.names("connections"):
         if not NAME.match(name.replace("-", "_")):
-            checks.sure(
-                ("connections", name), f"'{name}' cannot be the name of a connection", _NAME_HINT, key=True
-            )
+            checks.sure(("connections", name), f"'{name}' cannot be the name of a connection", _NAME_HINT, key=True)
     database = spec.target.milvus.database
     if database is not None:
         _check_name(checks, ("target", "milvus", "database"), database, "a database")
@@ -58,9 +56,7 @@ def check(spec: Spec, places: Places, report: Report, wrong: Wrong) -> None:
         if connection.database is not None:
             _check_name(checks, ("connections", name, "database"), connection.database, "a database")
     if not checks.names("collections"):
-        checks.problem(
-            ("collections",), "there are no collections", "write collections: {NAME: {from: PATH}}"
-        )
+        checks.problem(("collections",), "there are no collections", "write collections: {NAME: {from: PATH}}")
     for name in checks.names("collections"):
         _check_name(checks, ("collections", name), name, "a collection")
     for name, collection in spec.collections.items():
@@ -79,9 +75,7 @@ def _check_name(checks: Checks, path: Path, name: str, what: str) -> None:
 def _check_parts(checks: Checks, path: Path, collection: CollectionSpec) -> None:
     """Check names of fields and partitions, and the indexes one by one."""
     if collection.fields is not None and not checks.names(*path, "fields"):
-        checks.problem(
-            (*path, "fields"), "there are no fields", "remove fields: to have them found from the data"
-        )
+        checks.problem((*path, "fields"), "there are no fields", "remove fields: to have them found from the data")
     for name in checks.names(*path, "fields"):
         _check_name(checks, (*path, "fields", name), name, "a field")
     for name in checks.names(*path, "partitions"):
@@ -125,11 +119,7 @@ def _check_into(checks: Checks, path: Path, name: str, collection: CollectionSpe
     elif collection.partitions is not None:
         declared = checks.names(*path[:2], "partitions")
         if name not in declared:
-            hint = (
-                one_of(name, declared, "one of the partitions")
-                if declared
-                else "declare it under partitions:"
-            )
+            hint = one_of(name, declared, "one of the partitions") if declared else "declare it under partitions:"
             checks.problem(path, f"there is no partition {show(name)}", hint)
     else:
         _check_name(checks, path, name, "a partition")
@@ -148,9 +138,7 @@ def _check_map(checks: Checks, path: Path, names: list[str] | None, collection: 
             checks.problem((*path, name), f"there is no field '{name}' to fill", hint, key=True)
         elif field is not None and field.auto_id:
             hint = "remove it here, or remove auto_id: of the field"
-            checks.problem(
-                (*path, name), f"the server makes the values of '{name}' (auto_id)", hint, key=True
-            )
+            checks.problem((*path, name), f"the server makes the values of '{name}' (auto_id)", hint, key=True)
 
 
 def _check_aliases(checks: Checks, spec: Spec) -> None:
@@ -163,9 +151,7 @@ def _check_aliases(checks: Checks, spec: Spec) -> None:
                 continue
             _check_name(checks, path, alias, "an alias")
             if alias in checks.names("collections"):
-                checks.problem(
-                    path, f"the alias {show(alias)} is the name of a collection", "choose another name"
-                )
+                checks.problem(path, f"the alias {show(alias)} is the name of a collection", "choose another name")
             elif alias in taken:
                 hint = "an alias stands for one collection: remove it in one place"
                 checks.problem(path, f"{taken[alias]} has the alias {show(alias)} already", hint)

@@ -50,9 +50,7 @@ def check_fields(checks: Checks, path: Path, collection: CollectionSpec) -> None
         checks.problem((*path, "partitions"), what, "remove partitions:, or partition_key:")
     if collection.num_partitions is not None and not spread:
         hint = "give a field partition_key: true, or remove it"
-        checks.problem(
-            (*path, "num_partitions"), "num_partitions is of a collection with a partition key", hint
-        )
+        checks.problem((*path, "num_partitions"), "num_partitions is of a collection with a partition key", hint)
 
 
 def _check_one(checks: Checks, path: Path, fields: dict[str, FieldSpec], role: str, what: str) -> None:
@@ -75,23 +73,17 @@ def _check_sizes(checks: Checks, path: Path, name: str, field: FieldSpec) -> Non
     for key, wanted in wants.items():
         said = getattr(field, key) is not None
         if wanted and not said and not checks.wrong.about((*path, key)):
-            checks.problem(
-                path, f"'{name}' has no {key}", f"write {key}: {examples[key]}, or what it is", key=True
-            )
+            checks.problem(path, f"'{name}' has no {key}", f"write {key}: {examples[key]}, or what it is", key=True)
         elif said and not wanted:
             checks.problem((*path, key), f"a field of type {field.type} has no {key}", "remove it")
     if field.dim is not None and field.type is _T.BINARY_VECTOR and field.dim % 8:
         hint = f"it counts bits: write {-(-field.dim // 8) * 8}"
-        checks.problem(
-            (*path, "dim"), f"the dim of a binary vector is a multiple of 8, and {field.dim} is not", hint
-        )
+        checks.problem((*path, "dim"), f"the dim of a binary vector is a multiple of 8, and {field.dim} is not", hint)
     elif field.dim is not None and field.type in _DENSE - {_T.BINARY_VECTOR} and field.dim > _MAX_DIM:
         checks.problem((*path, "dim"), f"{field.dim} does not fit here", f"it must be at most {_MAX_DIM}")
     if field.type is _T.ARRAY and field.element in _NO_ELEMENT:
         allowed = ", ".join(str(kind) for kind in DataType if kind not in _NO_ELEMENT)
-        checks.problem(
-            (*path, "element"), f"an array cannot hold {field.element}", f"it holds one of {allowed}"
-        )
+        checks.problem((*path, "element"), f"an array cannot hold {field.element}", f"it holds one of {allowed}")
 
 
 def _check_roles(checks: Checks, path: Path, name: str, field: FieldSpec) -> None:
@@ -129,9 +121,7 @@ def check_index(checks: Checks, path: Path, index: IndexSpec, field: FieldSpec |
     if index.metric is None:
         return
     if field is not None and not field.type.is_vector:
-        checks.problem(
-            (*path, "metric"), f"an index on a field of type {field.type} has no metric", "remove it"
-        )
+        checks.problem((*path, "metric"), f"an index on a field of type {field.type} has no metric", "remove it")
         return
     known = _ALL_METRICS if field is None else _METRICS[field.type]
     if index.metric not in known:

@@ -31,9 +31,7 @@ class Places:
     def node(self, path: Sequence[Step]) -> Node | None:
         """Find what was written for a path or its closest ancestor."""
         steps = tuple(path)
-        return next(
-            (self.marks[steps[:n]] for n in range(len(steps), -1, -1) if steps[:n] in self.marks), None
-        )
+        return next((self.marks[steps[:n]] for n in range(len(steps), -1, -1) if steps[:n] in self.marks), None)
 
     def mark(self, path: Sequence[Step]) -> Mark:
         """Find the place of a path or its closest ancestor."""
@@ -44,9 +42,7 @@ class Places:
         """Note the places of a node and of everything below it."""
         self.marks[path] = node
         below = node.value
-        pairs = (
-            below.items() if isinstance(below, dict) else enumerate(below) if isinstance(below, list) else ()
-        )
+        pairs = below.items() if isinstance(below, dict) else enumerate(below) if isinstance(below, list) else ()
         for step, child in pairs:
             self.add(child, (*path, step))
 
@@ -61,9 +57,7 @@ def _version(value: Any) -> int:
 class Spec(Model):
     """What a Milvus is to hold. Two specs are equal when they say the same, wherever it was written."""
 
-    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
-        description="The version of the language: 1"
-    )
+    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="The version of the language: 1")
     connections: dict[str, Connection] = Field({}, description="Servers by name, for target: {milvus: NAME}")
     target: MilvusTarget = Field(description="The Milvus that is brought into the declared state")
     defaults: Defaults = Field(Defaults(), description="What holds for every collection")

@@ -24,9 +24,7 @@ def build() -> Json:
     """Build the schema, draft 2020-12."""
     schema = Spec.model_json_schema(by_alias=True)
     parts: Json = schema.pop("$defs")
-    parts = {
-        name: part for name, part in parts.items() if name not in {"FileSource", "MapFrom", "MilvusTarget"}
-    }
+    parts = {name: part for name, part in parts.items() if name not in {"FileSource", "MapFrom", "MilvusTarget"}}
     parts |= {"Source": _source(), "MapFrom": _map_from(), "Target": _target(), "Spec": schema}
     for part in parts.values():
         _open(part)
@@ -106,11 +104,7 @@ def _shorten(parts: Json) -> None:
     for name in ("CollectionSpec", "PartitionSpec", "IndexSpec"):
         parts[name]["type"] = ["object", "null"]
     root["collections"]["minProperties"] = 1
-    by_name = {
-        key: collection["partitions"].pop(key)
-        for key in list(collection["partitions"])
-        if key != "description"
-    }
+    by_name = {key: collection["partitions"].pop(key) for key in list(collection["partitions"]) if key != "description"}
     names = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     collection["partitions"]["anyOf"] = [by_name, names]
     size: Json = parts["Defaults"]["properties"]["chunk_bytes"]
@@ -122,9 +116,7 @@ def _source() -> Json:
     """Describe what stands after ``from:``."""
     kinds: Json = {}
     for kind, known in FILE_KINDS.items():
-        options: Json = {
-            name: {"anyOf": [{"type": _TYPES[t]}, _VARIABLE]} for name, t in known.options.items()
-        }
+        options: Json = {name: {"anyOf": [{"type": _TYPES[t]}, _VARIABLE]} for name, t in known.options.items()}
         long = {
             "type": "object",
             "properties": {"path": _PATH, **options},

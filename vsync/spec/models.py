@@ -129,9 +129,7 @@ class FieldSpec(Model):
     type: Type = Field(description="The type of the field, in Milvus's words")
     primary: Truth = Field(default=False, description="Whether it is the key that tells rows apart")
     auto_id: Truth = Field(default=False, description="Whether the server makes the key")
-    dim: Whole | None = Field(
-        None, ge=1, le=262_144, description="Dimensions of a vector; bits of a binary one"
-    )
+    dim: Whole | None = Field(None, ge=1, le=262_144, description="Dimensions of a vector; bits of a binary one")
     max_length: Whole | None = Field(None, ge=1, le=65_535, description="The most bytes a varchar takes")
     element: Type | None = Field(None, description="The type of what an array holds")
     max_capacity: Whole | None = Field(None, ge=1, le=4096, description="The most elements an array takes")
@@ -149,9 +147,7 @@ class FieldSpec(Model):
         if value is None:
             return None
         kind = info.data.get("type")
-        return (
-            values.plain(value) if kind is None else values.default(value, kind, info.data.get("max_length"))
-        )
+        return values.plain(value) if kind is None else values.default(value, kind, info.data.get("max_length"))
 
     def to_field(self, name: str) -> schema.Field:
         """Say it in the words of :mod:`vsync.schema`."""
@@ -161,9 +157,7 @@ class FieldSpec(Model):
 class IndexSpec(Model):
     """The index of one field."""
 
-    type: Text = Field(
-        "AUTOINDEX", description="The type of index, in Milvus's words", examples=["HNSW", "IVF_FLAT"]
-    )
+    type: Text = Field("AUTOINDEX", description="The type of index, in Milvus's words", examples=["HNSW", "IVF_FLAT"])
     metric: Annotated[str, BeforeValidator(lambda v: values.text(v).upper())] | None = Field(
         None, description="How near two vectors are: COSINE, L2, IP, HAMMING, JACCARD, ..."
     )
@@ -182,9 +176,7 @@ class IndexSpec(Model):
 class PartitionSpec(Model):
     """One partition of a collection."""
 
-    write: Write | None = Field(
-        None, description="What data does to its rows, where it differs from the collection's"
-    )
+    write: Write | None = Field(None, description="What data does to its rows, where it differs from the collection's")
 
 
 class MapFrom(Model):
@@ -198,9 +190,7 @@ class MapFrom(Model):
     def _one(self) -> "MapFrom":
         said = (self.column is not None) + (self.row is not None) + (self.const is not None)
         if said > 1 or (not said and "const" not in self.model_fields_set):
-            raise values.wrong(
-                "a field is had from one place", "write a column's name, $row, or {const: VALUE}"
-            )
+            raise values.wrong("a field is had from one place", "write a column's name, $row, or {const: VALUE}")
         return self
 
     def long(self) -> Any:
@@ -226,9 +216,7 @@ class FileSource(Model):
 class DataSpec(Model):
     """One body of rows and where it goes."""
 
-    name: Text | None = Field(
-        None, description="Its name in plans and addresses; its position where there is none"
-    )
+    name: Text | None = Field(None, description="Its name in plans and addresses; its position where there is none")
     source: FileSource = Field(alias="from", description="The file, glob or folder: a path, or {KIND: PATH}")
     map: dict[str, MapFrom] | None = Field(
         None, description="For each field its column, $row (the row number) or {const: VALUE}"
@@ -245,22 +233,16 @@ class CollectionSpec(Model):
     )
     dynamic: Truth | None = Field(None, description="Whether rows may bring fields that are not declared")
     shards: Whole | None = Field(None, ge=1, description="How many shards it is made with")
-    num_partitions: Whole | None = Field(
-        None, ge=1, description="How many partitions a partition key spreads over"
-    )
+    num_partitions: Whole | None = Field(None, ge=1, description="How many partitions a partition key spreads over")
     consistency: Consistency | None = Field(None, description="How fresh reads are where they do not say")
     properties: dict[str, AsText] | None = Field(None, description="Milvus's properties of a collection")
-    partitions: dict[str, PartitionSpec] | None = Field(
-        None, description="Its partitions: by name, or a list of names"
-    )
+    partitions: dict[str, PartitionSpec] | None = Field(None, description="Its partitions: by name, or a list of names")
     indexes: dict[str, IndexSpec] | None = Field(None, description="Its indexes, by the name of their field")
     aliases: list[Text] | None = Field(None, description="Other names that it is to have")
     load: Truth | None = Field(None, description="Whether it is to be loaded")
     write: Write = Field("append", description="What data does to the rows that are there")
     strict: Truth = Field(default=False, description="Whether append refuses rows whose key is there already")
-    on_collision: OnCollision = Field(
-        "error", description="What becomes of two rows of the data with one key"
-    )
+    on_collision: OnCollision = Field("error", description="What becomes of two rows of the data with one key")
     on_bad_row: OnBadRow = Field("error", description="What becomes of a row that does not fit")
     data: list[DataSpec] = Field([], description="Where its rows come from")
 

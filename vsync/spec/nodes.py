@@ -127,9 +127,7 @@ class _Composer:
         if isinstance(event, yaml.DocumentStartEvent):
             self.documents += 1
             if self.documents > 1:
-                self.report.add(
-                    mark, "a second document begins here", "a spec is one document: remove the ---"
-                )
+                self.report.add(mark, "a second document begins here", "a spec is one document: remove the ---")
                 return False
         elif isinstance(event, yaml.AliasEvent):
             self.put(self.alias(event.anchor, mark))

@@ -54,8 +54,6 @@ def resolve(text: str) -> str | int | float | bool | None:
     if DECIMAL.match(text):
         number = float(text)
         if not math.isfinite(number):
-            raise TrapError(
-                f"{text[:40]} is too large for a number", f'quote it if it is text: "{text[:40]}"'
-            )
+            raise TrapError(f"{text[:40]} is too large for a number", f'quote it if it is text: "{text[:40]}"')
         return number
     return text

@@ -24,9 +24,7 @@ _FORMS = "write {env: NAME}, {file: PATH} or {cmd: [PROGRAM, ARGUMENT, ...]}"
 class Secret(BaseModel):
     """Where a secret is had: exactly one of ``env``, ``file`` and ``cmd``."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, defer_build=True)
 
     env: Text | None = Field(None, description="The name of an environment variable that holds it")
     file: Text | None = Field(None, description="A file that holds it, relative to the spec's folder")
@@ -60,9 +58,7 @@ class Secret(BaseModel):
             found, place = _run(command, folder, environ), f"what the command {command[0]} printed"
         found = found.rstrip("\r\n")
         if not found:
-            raise SpecError(
-                f"the token is not there: {place} is empty or not set", hint="set it and run this again"
-            )
+            raise SpecError(f"the token is not there: {place} is empty or not set", hint="set it and run this again")
         if not found.isprintable():
             raise SpecError(f"{place} is not a token: it has line ends or control characters in it")
         return found

@@ -128,17 +128,13 @@ class _Sugar:
         if "from" in parts:
             source = parts.pop("from")
             if "data" in parts:
-                self.report.add(
-                    source.at, "from: and data: say the same thing twice", "move from: into data:"
-                )
+                self.report.add(source.at, "from: and data: say the same thing twice", "move from: into data:")
             else:
                 item = replace(source, value={"from": source})
                 parts["data"] = replace(source, value=[item], mark=source.at)
         parts = self.each(parts, "partitions", self.partitions)
         parts = self.each(parts, "indexes", lambda n: self.each_item(n, self.empty))
-        parts = self.each(
-            parts, "data", lambda n: self.each_item(n, self.data) if isinstance(n.value, list) else n
-        )
+        parts = self.each(parts, "data", lambda n: self.each_item(n, self.data) if isinstance(n.value, list) else n)
         return replace(node, value=parts)
 
     def partitions(self, node: Node) -> Node:

@@ -79,9 +79,7 @@ class Variables:
         if with_default:
             value = value or default
         if value is None:
-            hint = (
-                f"give it with --var {name}=VALUE, set it in the environment, or write ${{{name}:-DEFAULT}}"
-            )
+            hint = f"give it with --var {name}=VALUE, set it in the environment, or write ${{{name}:-DEFAULT}}"
             if close := get_close_matches(name, self.given, 1):
                 hint = f"did you mean {close[0]}? Or " + hint
             self.report.add(node.mark, f"the variable {name} is not set", hint)
