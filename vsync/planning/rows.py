@@ -194,6 +194,8 @@ def _work(destination: Destination, units: Sequence[UnitFacts], journal: Journal
         pending[u.key] = tuple(n for n in range(len(u.bounds)) if n not in acked)
         changes.append(_copy_change(u, destination, pending[u.key], len(in_doubt), journal))
     shown = tuple(c for c in changes if c is not None)
+    if not shown:
+        shown = (Change("warn", destination.address, "all its rows are copied: they are still to be counted"),)
     return Brought(destination, "work", clear=False, pending=pending, changes=shown)
 
 
