@@ -155,7 +155,7 @@ def kill_and_compare(folder: Path, target: Endpoint, size: int, chunk_bytes: str
 
 def test_kills_lose_and_double_nothing(tmp_path: Path, target: Endpoint) -> None:
     hit = kill_and_compare(tmp_path, target, 1_200, "32KiB", kills=5, most_events=14)
-    assert hit >= 3
+    assert hit >= 2
 
 
 @pytest.mark.slow
