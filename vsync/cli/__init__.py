@@ -8,6 +8,7 @@ import sys
 import rich_click as click
 from click.exceptions import Exit
 
+from vsync import faults
 from vsync.cli import apply, commands
 from vsync.cli.common import Shown
 from vsync.cli.group import vsync
@@ -20,6 +21,8 @@ def main() -> None:
     """Run the command line; every error of a user's ends here, in words and with its exit code."""
     as_json = "--json" in sys.argv
     try:
+        if os.environ.get("VSYNC_FAULT") or os.environ.get("VSYNC_FAULT_LOG"):
+            faults.arm(os.environ.get("VSYNC_FAULT"), os.environ.get("VSYNC_FAULT_LOG"))
         vsync.main(standalone_mode=False, prog_name="vsync")
     except Exit as e:
         sys.exit(e.exit_code)

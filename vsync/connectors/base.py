@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -116,6 +116,37 @@ class Writer(Protocol):
         """Remove the rows with these keys from other partitions, where upserts into this one would leave them there."""
 
 
+Key = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """Primary keys from ``lo`` (included) to ``hi`` (excluded); ``None``: open. VARCHAR: in UTF-8 byte order."""
+
+    lo: Key | None = None
+    hi: Key | None = None
+
+
+class Reader(Protocol):
+    """What a collection, or one of its partitions, holds. Used by several threads at once; reads only.
+
+    Where a server holds two entities under one key, only ``count`` sees both: the others give one of them. Rows that
+    others write meanwhile may be there or not, but no row is given twice and none that stays is left out.
+    """
+
+    def keys(self) -> Iterator[pa.Array]:
+        """Scan all primary keys in blocks: ascending, each once, none left out that was there when it began."""
+
+    def read(self, keys: KeyRange, fields: Sequence[str]) -> pa.RecordBatch:
+        """Read the rows of a range, ascending by key, each key once; columns in the order asked for."""
+
+    def fetch(self, keys: pa.Array, fields: Sequence[str]) -> pa.RecordBatch:
+        """Read the rows with these keys, in any order; those that are not there are left out."""
+
+    def count(self, keys: KeyRange) -> int:
+        """Count the entities of a range, strongly: also those under one key, and keys that no query returns."""
+
+
 class Target(Protocol):
     """A database that collections live in; see the module's docstring for what its methods promise."""
 
@@ -203,6 +234,9 @@ class Target(Protocol):
 
     def writer(self, collection: Collection, partition: str | None) -> Writer:
         """Open the way into a collection that is there."""
+
+    def reader(self, collection: Collection, partition: str | None) -> Reader:
+        """Open what a loaded collection that is there holds (``None``: all partitions), as of now."""
 
     def close(self) -> None:
         """Give back connections; for Milvus Lite the folder's lock too."""

@@ -11,15 +11,17 @@ import getpass
 import json
 import os
 import socket
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from vsync import faults
 from vsync.state.file import translated
 from vsync.state.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from vsync.planning.steps import CopyChunk, Destination, Unit
@@ -43,9 +45,15 @@ class Journal(View):
     def __init__(self, path: Path) -> None:
         super().__init__(path, create=True)
 
-    def _write(self, sql: str, args: Sequence[Any]) -> None:
-        with translated(self.path):
+    def _write(self, name: str, sql: str, args: Sequence[Any]) -> None:
+        with self._commit(name):
             self._db.execute(sql, list(args))
+
+    @contextmanager
+    def _commit(self, name: str) -> Iterator[None]:
+        """Commit what is written inside, as one transaction; ``name`` is its fault point."""
+        with translated(self.path), faults.around(f"journal.{name}"), self._db.atomic():
+            yield
 
     # -- runs -----------------------------------------------------------------------------------------------
 
@@ -53,6 +61,7 @@ class Journal(View):
         """Record that an apply begins; gives its number."""
         now = _now()
         self._write(
+            "begin_run",
             "INSERT INTO runs (target, plan, who, host, pid, started, heartbeat) VALUES (?, ?, ?, ?, ?, ?, ?)",
             [target, plan, _who(), socket.gethostname(), os.getpid(), now, now],
         )
@@ -62,28 +71,30 @@ class Journal(View):
 
     def end_run(self, run: int, exit_code: int) -> None:
         """Record how a run ended."""
-        self._write("UPDATE runs SET ended = ?, exit_code = ? WHERE id = ?", [_now(), exit_code, run])
+        self._write("end_run", "UPDATE runs SET ended = ?, exit_code = ? WHERE id = ?", [_now(), exit_code, run])
 
     # -- collections, destinations, units -------------------------------------------------------------------
 
     def creating(self, target: str, address: str) -> None:
         """Record that a collection is about to be created: after a kill, what is there is ours."""
-        self._write("INSERT OR REPLACE INTO resources VALUES (?, ?, NULL, 0)", [target, address])
+        self._write("creating", "INSERT OR REPLACE INTO resources VALUES (?, ?, NULL, 0)", [target, address])
 
     def created(self, target: str, address: str, collection_id: str) -> None:
         """Record the identity of a collection that was created."""
         self._write(
+            "created",
             "UPDATE resources SET collection_id = ? WHERE target = ? AND address = ?",
             [collection_id, target, address],
         )
 
     def finished(self, target: str, address: str) -> None:
         """Record that a created collection has all that the plan gave it."""
-        self._write("UPDATE resources SET finished = 1 WHERE target = ? AND address = ?", [target, address])
+        self._write("finished", "UPDATE resources SET finished = 1 WHERE target = ? AND address = ?", [target, address])
 
     def begin_session(self, target: str, to: Destination, collection_id: str, before: int | None) -> None:
         """Record that rows are about to be brought to a destination; the same again where it was begun before."""
         self._write(
+            "begin_session",
             "INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, NULL)",
             [
                 target,
@@ -100,6 +111,7 @@ class Journal(View):
             ],
         )
         self._write(
+            "begin_session",
             "UPDATE sessions SET content = ? WHERE target = ? AND destination = ? AND session = ?",
             [to.content, target, to.address, to.session],
         )
@@ -107,13 +119,14 @@ class Journal(View):
     def end_session(self, target: str, to: Destination, left: int | None) -> None:
         """Record that everything arrived, and the count that was left."""
         self._write(
+            "end_session",
             "UPDATE sessions SET ended = ?, left = ? WHERE target = ? AND destination = ? AND session = ?",
             [_now(), left, target, to.address, to.session],
         )
 
     def enter_unit(self, target: str, unit: Unit, epoch: int, chunks: Sequence[CopyChunk]) -> None:
         """Record a unit and its cut, once; chunks that are known keep their state."""
-        with translated(self.path), self._db.atomic():
+        with self._commit("enter_unit"):
             self._db.execute(
                 "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
                 " (SELECT coalesce(max(seen), 0) + 1 FROM units))",
@@ -127,13 +140,14 @@ class Journal(View):
 
     def saw(self, target: str, unit: str, modified: int) -> None:
         """Record the time of a file whose content was compared and is the same."""
-        self._write("UPDATE units SET modified = ? WHERE target = ? AND key = ?", [modified, target, unit])
+        self._write("saw", "UPDATE units SET modified = ? WHERE target = ? AND key = ?", [modified, target, unit])
 
     # -- the chunk protocol ---------------------------------------------------------------------------------
 
     def sent(self, target: str, unit: str, epoch: int, n: int, *, session: int, there_mask: bytes | None) -> None:
         """Commit that a chunk's requests go out now; from here until ``acked`` it is in doubt."""
         self._write(
+            "sent",
             "UPDATE chunks SET state = 'sent', session = ?, attempt = attempt + 1, there_mask = ?, sent = ?,"
             " error = NULL WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
             [session, there_mask, _now(), target, unit, epoch, n],
@@ -150,7 +164,7 @@ class Journal(View):
     ) -> None:
         """Commit that the server acknowledged a chunk; ``rejects`` are (row, field, value, why)."""
         now = _now()
-        with translated(self.path), self._db.atomic():
+        with self._commit("acked"):
             self._db.execute("UPDATE runs SET heartbeat = ? WHERE id = (SELECT max(id) FROM runs)", [now])
             self._db.execute(
                 "UPDATE chunks SET state = 'acked', written = ?, there = ?, rejected = ?, dropped = ?, digest = ?,"
@@ -177,6 +191,7 @@ class Journal(View):
     def failed(self, target: str, unit: str, epoch: int, n: int, error: str) -> None:
         """Record why a chunk could not be done; its state stays as it is."""
         self._write(
+            "failed",
             "UPDATE chunks SET error = ? WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
             [error, target, unit, epoch, n],
         )

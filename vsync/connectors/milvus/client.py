@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from vsync import faults
 from vsync.connectors.milvus import failures, wire
 from vsync.connectors.milvus.capabilities import Server, server_of
 from vsync.errors import LockedError, TargetError
@@ -87,7 +88,7 @@ class Client:
         if "db_name" in request.DESCRIPTOR.fields_by_name and not request.db_name:
             # Milvus 2.3 reads it from the metadata for most requests, but not for aliases.
             request.db_name = self.database
-        with failures.translated(self.place, doing):
+        with failures.translated(self.place, doing), faults.around(f"request.{method}"):
             answer = connection.call(method, request, timeout)
         failures.check(getattr(answer, "status", answer), self.place, doing)
         return answer
@@ -95,7 +96,7 @@ class Client:
     def call_bytes(self, method: str, payload: bytes, timeout: float) -> Any:
         """Send one mutation that is serialized already; returns its result."""
         connection, doing = self._connect(), _DOING[method]
-        with failures.translated(self.place, doing):
+        with failures.translated(self.place, doing), faults.around(f"request.{method}"):
             answer = connection.call_bytes(method, payload, timeout)
         failures.check(answer.status, self.place, doing)
         return answer
