@@ -186,3 +186,22 @@ def test_the_count_of_a_partition_is_exact_whatever_was_done(tmp_path: Path, tar
         client.load_collection("parts")
         assert {p: reader.count(client, "parts", partition=p) for p in "abc"} == {"a": 300, "b": 300, "c": 0}
     applies.assert_no_changes(tmp_path)
+
+
+def test_an_upsert_that_changes_a_partition_key_leaves_one_row(tmp_path: Path, target: Endpoint) -> None:
+    """The new row goes where its new partition key belongs; the old one lies elsewhere, and must not stay there."""
+    word = "word: {type: varchar, max_length: 512, partition_key: true}"
+    fields = f"{{id: {{type: int64, primary: true}}, vector: {{type: float_vector, dim: 50}}, {word}}}"
+    what = f"  keyed: {{fields: {fields}, indexes: *index, write: upsert, data: [{{from: keyed.h5, map: *map}}]}}\n"
+    write_spec(tmp_path, target, what)
+    old = glove.rows(0, 400).changed()
+    glove.write_hdf5(tmp_path / "keyed.h5", old)
+    applies.apply(tmp_path)
+    (tmp_path / ".vsync" / "vsync.db").unlink()
+    new = glove.rows(200, 800)
+    glove.write_hdf5(tmp_path / "keyed.h5", new)
+    done = applies.apply(tmp_path)
+    assert [done.balance("collection.keyed")[k] for k in ("written", "there", "left")] == [600, 200, 800]
+    with reader.client_of(target) as client:
+        reader.assert_holds(client, "keyed", old.by_id() | new.by_id())
+    applies.assert_no_changes(tmp_path)

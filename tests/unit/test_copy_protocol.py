@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import tempfile
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,18 +86,11 @@ class MortalJournal(Journal):
         super().__init__(path)
         self.faults = faults
 
-    def _write(self, sql: str, args: Any) -> None:
+    @contextmanager
+    def _commit(self, name: str) -> Iterator[None]:
         self.faults.pass_moment()
-        super()._write(sql, args)
-        self.faults.pass_moment()
-
-    def enter_unit(self, *args: Any, **named: Any) -> None:
-        super().enter_unit(*args, **named)
-        self.faults.pass_moment()
-
-    def acked(self, *args: Any, **named: Any) -> None:
-        self.faults.pass_moment()
-        super().acked(*args, **named)
+        with super()._commit(name):
+            yield
         self.faults.pass_moment()
 
 

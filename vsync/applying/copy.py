@@ -52,13 +52,12 @@ class Copier:
         preparing: deque[tuple[Task, Future[Prepared]]] = deque()
         ready: deque[Prepared] = deque()
         sending: dict[Future[Sent], Task] = {}
+        ended: list[tuple[Task, Future[Sent]]] = []
         told = False
         while True:
             if self._may_start():
                 self._fill(waiting, preparing, len(ready), in_flight)
-            while ready and len(sending) < in_flight and self._may_start():
-                prepared = ready.popleft()
-                sending[self._begin(prepared)] = prepared.task
+            self._turn(ended, ready, sending, in_flight)
             if self.stop.is_set() and not told:
                 told = True
                 self.report(Stopping(len(sending)))
@@ -68,8 +67,7 @@ class Copier:
             if not running:
                 break
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in [f for f in sending if f in done]:
-                self._finish(sending.pop(future), future)
+            ended = [(sending.pop(future), future) for future in [f for f in sending if f in done]]
             while preparing and preparing[0][1].done():
                 self._take(*preparing.popleft(), ready)
         for _, prepare in preparing:
@@ -99,18 +97,40 @@ class Copier:
                 return
             preparing.append((task, self.executor.submit(self.worker.prepare, task)))
 
-    def _begin(self, prepared: Prepared) -> Future[Sent]:
+    def _turn(
+        self,
+        ended: list[tuple[Task, Future[Sent]]],
+        ready: deque[Prepared],
+        sending: dict[Future[Sent], Task],
+        in_flight: int,
+    ) -> None:
+        """Journal what was answered and what goes out next in one commit, before that goes out."""
+        answered = [sent for sent in (self._answer(*one) for one in ended) if sent is not None]
+        starting: list[Prepared] = []
+        while ready and len(sending) + len(starting) < in_flight and self._may_start():
+            starting.append(ready.popleft())
+        if not (answered or starting):
+            return
+        with self._journaling(), self.journal.together():
+            for sent in answered:
+                self._acked(sent)
+            for prepared in starting:
+                self._sent(prepared)
+        for prepared in starting:
+            sending[self.executor.submit(self.worker.send, prepared)] = prepared.task
+        for sent in answered:
+            self._tell(sent)
+
+    def _sent(self, prepared: Prepared) -> None:
         task = prepared.task
-        with self._journaling():
-            self.journal.sent(
-                self.target,
-                task.unit.key,
-                task.to.epoch,
-                task.chunk.n,
-                session=task.to.session,
-                there_mask=prepared.there_mask,
-            )
-        return self.executor.submit(self.worker.send, prepared)
+        self.journal.sent(
+            self.target,
+            task.unit.key,
+            task.to.epoch,
+            task.chunk.n,
+            session=task.to.session,
+            there_mask=prepared.there_mask,
+        )
 
     def _take(self, task: Task, future: Future[Prepared], ready: deque[Prepared]) -> None:
         try:
@@ -118,38 +138,43 @@ class Copier:
         except VsyncError as e:
             self._fail(task, e)
 
-    def _finish(self, task: Task, future: Future[Sent]) -> None:
+    def _answer(self, task: Task, future: Future[Sent]) -> Sent | None:
+        """Take the answer; ``None`` where there is none, which is then a failure or a doubt."""
         try:
-            sent = future.result()
+            return future.result()
         except VsyncError as e:
             if isinstance(e, TransientError) and task.collection.primary.auto_id:
                 self.in_doubt.append(task)
             else:
                 self._fail(task, e)
-            return
-        prepared = sent.prepared
+            return None
+
+    def _acked(self, sent: Sent) -> None:
+        prepared, task = sent.prepared, sent.prepared.task
         outcome = Outcome(
             written=sent.written,
             there=prepared.there,
-            rejected=len({b.row for b in prepared.rejects}),
+            rejected=prepared.rejected,
             dropped=prepared.dropped,
             digest=prepared.digest,
             key_ranges=sent.key_ranges,
         )
         rejects = [(b.row, b.field, b.value, b.why) for b in prepared.rejects]
-        with self._journaling():
-            self.journal.acked(self.target, task.unit.key, task.to.epoch, task.chunk.n, outcome, rejects)
+        self.journal.acked(self.target, task.unit.key, task.to.epoch, task.chunk.n, outcome, rejects)
+
+    def _tell(self, sent: Sent) -> None:
+        prepared, task = sent.prepared, sent.prepared.task
         self.copied += 1
-        self.rows += outcome.written
+        self.rows += sent.written
         self.report(
             ChunkAcked(
                 address=task.unit.address,
                 n=task.chunk.n,
                 rows=task.chunk.rows,
                 nbytes=prepared.nbytes,
-                written=outcome.written,
-                there=outcome.there,
-                rejected=outcome.rejected,
+                written=sent.written,
+                there=prepared.there,
+                rejected=prepared.rejected,
             )
         )
 

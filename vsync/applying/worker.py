@@ -63,6 +63,11 @@ class Prepared:
     nbytes: int
     displaces: pa.Array | None = None
 
+    @property
+    def rejected(self) -> int:
+        """Rows that did not fit, each of which may be there several times, for several fields."""
+        return len({bad.row for bad in self.rejects})
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:

@@ -22,6 +22,7 @@ from vsync.state.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from vsync.planning.steps import CopyChunk, Destination, Unit
@@ -143,6 +144,10 @@ class Journal(View):
         self._write("saw", "UPDATE units SET modified = ? WHERE target = ? AND key = ?", [modified, target, unit])
 
     # -- the chunk protocol ---------------------------------------------------------------------------------
+
+    def together(self) -> AbstractContextManager[None]:
+        """Commit all transitions made inside as one transaction: a commit is a write to the disk, and waits for it."""
+        return self._commit("together")
 
     def sent(self, target: str, unit: str, epoch: int, n: int, *, session: int, there_mask: bytes | None) -> None:
         """Commit that a chunk's requests go out now; from here until ``acked`` it is in doubt."""
