@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import applies
 import glove
+import grpc
 import numpy as np
 import pytest
 import reader
+
+from vsync.connectors.milvus import wire
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +37,16 @@ x-index: &index {vector: {type: FLAT, metric: L2}}
 collections:
 """
 COLLECTION = "  {name}: {{fields: *fields, indexes: *index, {more}, data: [{{from: {name}.h5, map: *map}}]}}\n"
+
+
+class TooLarge(grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
+    """What Milvus 2.3.5 answers (observed in test_milvus_writing) to a message above its limit."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def details(self) -> str:
+        return "grpc: received message larger than max"
 
 
 def write_spec(folder: Path, target: Endpoint, collections: str) -> None:
@@ -205,3 +218,32 @@ def test_an_upsert_that_changes_a_partition_key_leaves_one_row(tmp_path: Path, t
     with reader.client_of(target) as client:
         reader.assert_holds(client, "keyed", old.by_id() | new.by_id())
     applies.assert_no_changes(tmp_path)
+
+
+def test_requests_that_are_too_large_are_halved(
+    tmp_path: Path, target: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "key: {type: int64, primary: true, auto_id: true}"
+    made = f"{{{key}, vector: {{type: float_vector, dim: 50}}, id: {{type: int64}}}}"
+    data = "[{from: keyed.h5, map: {vector: vectors, id: ids}}]"
+    keyed = COLLECTION.format(name="keyed", more="write: append")
+    write_spec(tmp_path, target, f"{keyed}  made: {{fields: {made}, indexes: *index, data: {data}}}\n")
+    what = glove.rows(0, 600)
+    glove.write_hdf5(tmp_path / "keyed.h5", what)
+    refused = []
+    call_bytes = wire.Connection.call_bytes
+
+    def small_alone(self: wire.Connection, method: str, payload: bytes, timeout: float) -> object:
+        if len(payload) <= 10_000:  # chunks here have 32 KiB
+            return call_bytes(self, method, payload, timeout)
+        refused.append(method)
+        raise TooLarge
+
+    monkeypatch.setattr(wire.Connection, "call_bytes", small_alone)
+    applies.apply(tmp_path)
+    assert len(refused) >= 4
+    with reader.client_of(target) as client:
+        reader.assert_holds(client, "keyed", what.by_id())
+        client.load_collection("made")
+        assert reader.count(client, "made") == 600
+        assert len(reader.read(client, "made", "id", what.ids.tolist(), ["id"])) == 600

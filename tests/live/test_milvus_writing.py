@@ -192,6 +192,26 @@ def test_a_request_that_is_too_large_after_all_says_so(target: Endpoint) -> None
             writer.send(writer.encode(rows(desired, pa.array(range(1_100))))[0])
 
 
+def test_a_request_is_made_smaller_without_changing_a_bit(target: Endpoint) -> None:
+    desired = Collection("c", EVERYWHERE, indexes=(Index("v"),), dynamic=True)
+    with opened(target) as milvus:
+        milvus.create_collection(desired)
+        writer = milvus.writer(desired, None)
+        batch = rows(desired, pa.array(range(61)))
+        (whole,) = writer.encode(batch)
+        parts = writer.halve(whole)
+        limit = len(whole.payload) // 2
+        assert sum(part.rows for part in parts) == 61
+        assert max(len(part.payload) for part in parts) <= limit
+        start = 0
+        for part in parts:
+            assert [part] == writer.encode(batch.slice(start, part.rows)), "as if it had been cut so from the first"
+            start += part.rows
+        assert len(writer.encode(batch)) == len(parts), "later requests are as small"
+        with pytest.raises(TooLargeError, match="one row"):
+            writer.halve(writer.encode(batch.slice(0, 1))[0])
+
+
 def test_a_row_that_the_server_refuses_is_an_error(target: Endpoint) -> None:
     short = Collection("c", (KEY, VECTOR, Field("s", DataType.VARCHAR, max_length=2)), indexes=(Index("v"),))
     with opened(target) as milvus:

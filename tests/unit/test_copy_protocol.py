@@ -64,7 +64,7 @@ collections:
       - {{name: second, from: b.parquet, map: {map}, into: rare}}
 """
 
-OPS = st.sampled_from(["acked", "lost", "landed", "part", "refused", "late0", "late1", "late3"])
+OPS = st.sampled_from(["acked", "lost", "landed", "part", "refused", "large", "late0", "late1", "late3"])
 
 
 @pytest.fixture(scope="module")

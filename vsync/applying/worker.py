@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from vsync.connectors.registry import open_source
-from vsync.errors import BadRowsError, SourceChangedError
+from vsync.errors import BadRowsError, SourceChangedError, TooLargeError
 from vsync.planning.origins import mapping_of
 from vsync.rows import BadRow, bad_rows_error, columns_of, digest, take_rows
 
@@ -199,9 +199,15 @@ class Worker:
             self.retry.call(writer.displace, prepared.displaces)
         written = 0
         ranges: list[tuple[int, int]] = []
-        for request in prepared.requests:
+        requests = deque(prepared.requests)
+        while requests:
+            request = requests.popleft()
             self.limiter.wait(prepared.nbytes // len(prepared.requests))
-            acked = self._acknowledged(writer, request, auto_id=task.collection.primary.auto_id)
+            try:
+                acked = self._acknowledged(writer, request, auto_id=task.collection.primary.auto_id)
+            except TooLargeError:
+                requests.extendleft(reversed(writer.halve(request)))
+                continue
             written += acked.rows
             ranges += acked.key_ranges
         return Sent(prepared, written, tuple(ranges))

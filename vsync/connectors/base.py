@@ -106,6 +106,12 @@ class Writer(Protocol):
     def encode(self, rows: pa.RecordBatch) -> list[Any]:
         """Turn rows into requests, each below the server's limit, in the rows' order."""
 
+    def halve(self, request: Any) -> list[Any]:
+        """Make smaller requests of one that the server found too large, in the rows' order; so from here on.
+
+        Raises TooLargeError for a request of one row.
+        """
+
     def send(self, request: Any) -> Acked:
         """Send one request once, as an upsert where keys are our own, as an insert for auto_id."""
 

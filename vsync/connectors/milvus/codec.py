@@ -115,10 +115,15 @@ def encode(batch: pa.RecordBatch, collection: Collection, partition: str | None,
         elif rows.num_rows == 1:
             raise TooLargeError(f"one row is {len(payload):,} bytes: a request takes {limit:,}")
         else:
-            half = rows.num_rows // 2
-            for part in (rows.slice(0, half), rows.slice(half)):
-                requests += encode(part, collection, partition, limit)
+            for half in halves(rows):
+                requests += encode(half, collection, partition, limit)
     return requests
+
+
+def halves(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Cut a batch of two rows or more in two."""
+    middle = batch.num_rows // 2
+    return batch.slice(0, middle), batch.slice(middle)
 
 
 def _slices(batch: pa.RecordBatch, limit: int) -> Iterator[pa.RecordBatch]:

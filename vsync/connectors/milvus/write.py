@@ -13,7 +13,7 @@ from vsync.connectors.milvus import codec, ddl, keys
 from vsync.connectors.milvus.decode import decode
 from vsync.connectors.milvus.failures import NOT_LOADED, RefusedError
 from vsync.connectors.milvus.wire import milvus_pb2
-from vsync.errors import TargetError
+from vsync.errors import TargetError, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +52,20 @@ class MilvusWriter:
             if pc.count_distinct(column).as_py() != len(column):
                 raise TargetError(f"two rows of one chunk have the same key in {key.name}")
         return codec.encode(rows, self._collection, self._partition, self._limit)
+
+    def halve(self, request: codec.Request) -> list[codec.Request]:
+        """Make requests of half the size of one that the server found too large; later ones are not larger."""
+        if request.rows == 1:
+            raise TooLargeError(
+                f"one row of {self._collection.name} is a request of {len(request.payload):,} bytes, which the server "
+                "finds too large",
+                where=self._client.place,
+                hint="raise the server's limit (proxy.grpc.serverMaxRecvSize), or leave a field out of the map",
+            )
+        self._limit = min(self._limit, max(1, len(request.payload) // 2))
+        message = milvus_pb2.InsertRequest.FromString(request.payload)
+        rows = decode(codec.wire_fields(self._collection), message.fields_data, request.rows)
+        return [smaller for half in codec.halves(rows) for smaller in self.encode(half)]
 
     def send(self, request: codec.Request) -> Acked:
         """Send one request once; raises :class:`TransientError` where it may have been carried out or not."""
