@@ -232,11 +232,11 @@ class Target(Protocol):
     def set_alias(self, alias: str, collection: str) -> None:
         """Create the alias, or move it here."""
 
-    def count_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> int:
-        """Count rows whose INT64 keys lie in none of these ranges (ends included), loading for it where needed."""
+    def delete(self, collection: str, partition: str | None, keys: pa.Array) -> None:
+        """Remove the rows with these keys, all copies, from a loaded collection or one partition; wait for it.
 
-    def remove_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> None:
-        """Remove the rows that :meth:`count_outside` counts, and wait until they are gone."""
+        Raises where the server would remove such a key from another partition too, which is not to be changed.
+        """
 
     def writer(self, collection: Collection, partition: str | None) -> Writer:
         """Open the way into a collection that is there."""

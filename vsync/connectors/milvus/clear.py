@@ -13,7 +13,9 @@ from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
 from vsync.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
 
     from vsync.connectors.milvus.client import Client
     from vsync.schema import Collection, Field
@@ -71,15 +73,33 @@ def loaded(client: Client, collection: str) -> Iterator[None]:
             ddl.release(client, collection)
 
 
-def delete_where(client: Client, collection: str, expression: str) -> None:
-    """Delete the rows of a loaded collection that an expression is true of; raises where some stay."""
-    request = milvus_pb2.DeleteRequest(collection_name=collection, expr=expression)
-    client.call("Delete", request, timeout=DELETE_SECONDS, doing=f"deleting from {collection}")
-    left = ddl.count_where(client, collection, expression)
-    if left:
-        raise TargetError(
-            f"deleting from {collection}: {left} rows are still there", where=client.place, hint="apply again"
-        )
+def delete(client: Client, live: Collection, partition: str | None, keys_: pa.Array) -> None:
+    """Remove the rows with these keys from a loaded collection, or from one partition of it; raises where some stay."""
+    lite, key = client.server.kind == LITE, live.primary
+    if lite:
+        ddl.load(client, live.name, lambda _percent: None)
+    for start in range(0, len(keys_), PAGE):
+        values = keys_.slice(start, PAGE).to_pylist()  # not a vector: keys
+        if lite and partition is not None:
+            _refuse_elsewhere(client, live, partition, values)
+        delete_keys(client, live.name, key, partition, values)
+        left = sum(ddl.count_where(client, live.name, those, partition) for those in keys.deletable(key, values))
+        if left:
+            raise TargetError(
+                f"deleting from {live.name}: {left} rows are still there", where=client.place, hint="apply again"
+            )
+    if lite:
+        ddl.flush(client, live.name)  # what is only in memory of a deletion, an insert of the key takes back
+
+
+def delete_keys(
+    client: Client, collection: str, key: Field, partition: str | None, values: Sequence[int | str]
+) -> None:
+    """Send the deletion of at most PAGE keys, from a partition or from all; Lite forgets the partition."""
+    place = "" if client.server.kind == LITE else partition or ""
+    for expression in keys.deletable(key, values):
+        request = milvus_pb2.DeleteRequest(collection_name=collection, partition_name=place, expr=expression)
+        client.call("Delete", request, timeout=DELETE_SECONDS, doing=f"deleting from {collection}")
 
 
 def _clear_lite(client: Client, live: Collection) -> None:
@@ -91,17 +111,21 @@ def _clear_lite(client: Client, live: Collection) -> None:
     # A deletion there forgets the partition: a key that another partition holds as well must stay.
     ddl.load(client, live.name, lambda _percent: None)
     while rows := _keys(client, live.name, live.primary, [DEFAULT_PARTITION], keys.everything(live.primary)):
-        elsewhere = _keys(client, live.name, live.primary, named, keys.among(live.primary, rows))
-        if elsewhere:
-            raise TargetError(
-                f"{len(elsewhere)} keys of {live.name} are in {DEFAULT_PARTITION} and in another partition, "
-                f"such as {elsewhere[0]!r}: Milvus Lite would remove both",
-                where=client.place,
-                hint="overwrite the whole collection",
-            )
-        request = milvus_pb2.DeleteRequest(collection_name=live.name, expr=keys.among(live.primary, rows))
-        client.call("Delete", request, timeout=DELETE_SECONDS, doing=f"emptying {live.name}")
+        _refuse_elsewhere(client, live, DEFAULT_PARTITION, rows)
+        delete_keys(client, live.name, live.primary, None, rows)
     ddl.flush(client, live.name)  # what is only in memory of a deletion, an insert of the key takes back
+
+
+def _refuse_elsewhere(client: Client, live: Collection, partition: str, values: Sequence[int | str]) -> None:
+    others = [name for name in ddl.partitions(client, live.name) if name != partition]
+    elsewhere = _keys(client, live.name, live.primary, others, keys.among(live.primary, values)) if others else []
+    if elsewhere:
+        raise TargetError(
+            f"{len(elsewhere)} keys of {live.name} are in {partition} and in another partition, "
+            f"such as {elsewhere[0]!r}: Milvus Lite would remove both",
+            where=client.place,
+            hint="overwrite the whole collection",
+        )
 
 
 def _keys(client: Client, collection: str, key: Field, partitions: list[str], expression: str) -> list[int | str]:

@@ -286,9 +286,9 @@ def ask(client: Client, question: Any, *, doing: str) -> Any:
         ) from error
 
 
-def count_where(client: Client, collection: str, expression: str) -> int:
-    """Count the rows of a loaded collection that an expression is true of, strongly."""
-    question = keys.query(collection, expression, ["count(*)"])
+def count_where(client: Client, collection: str, expression: str, partition: str | None = None) -> int:
+    """Count the rows of a loaded collection, or of one partition, that an expression is true of, strongly."""
+    question = keys.query(collection, expression, ["count(*)"], partitions=[partition] if partition else [])
     return keys.counted(ask(client, question, doing=f"counting {collection}"))
 
 

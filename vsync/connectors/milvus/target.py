@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vsync.connectors.milvus import clear, ddl, describe, keys
+from vsync.connectors.milvus import clear, ddl, describe
 from vsync.connectors.milvus.capabilities import LITE
 from vsync.connectors.milvus.conflicts import conflicts, losses
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
@@ -14,6 +14,8 @@ from vsync.schema import LiveCollection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import pyarrow as pa
 
     from vsync.connectors.milvus.client import Client
     from vsync.errors import Problem
@@ -163,19 +165,9 @@ class MilvusTarget:
         """Create the alias, or move it here."""
         ddl.set_alias(self._client, alias, collection)
 
-    def count_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> int:
-        """Count the rows whose keys lie in none of these ranges."""
-        schema = self._schema(collection)
-        with clear.loaded(self._client, collection):
-            return sum(ddl.count_where(self._client, collection, gap) for gap in keys.gaps(schema.primary, ranges))
-
-    def remove_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> None:
-        """Remove the rows whose keys lie in none of these ranges."""
-        schema = self._schema(collection)
-        with clear.loaded(self._client, collection):
-            for gap in keys.gaps(schema.primary, ranges):
-                if ddl.count_where(self._client, collection, gap):
-                    clear.delete_where(self._client, collection, gap)
+    def delete(self, collection: str, partition: str | None, keys: pa.Array) -> None:
+        """Remove the rows with these keys, all copies, and wait for it."""
+        clear.delete(self._client, self._schema(collection), partition, keys)
 
     def writer(self, collection: Collection, partition: str | None) -> MilvusWriter:
         """Open the way into a collection that is there."""

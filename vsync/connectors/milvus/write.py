@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from vsync.connectors.base import Acked
 from vsync.connectors.milvus import codec, ddl, keys
+from vsync.connectors.milvus.clear import delete_keys
 from vsync.connectors.milvus.decode import decode
 from vsync.connectors.milvus.failures import NOT_LOADED, RefusedError
 from vsync.connectors.milvus.wire import milvus_pb2
@@ -111,17 +112,11 @@ class MilvusWriter:
         for part in _cut(keys_):
             there = self._found(part, None, others) if forgets else part
             values = there.to_pylist()  # not a vector: keys
-            for partition in ("",) if forgets else others:
-                for expression in keys.deletable(key, values):
-                    self._delete(partition, expression)
+            for partition in (None,) if forgets else others:
+                delete_keys(self._client, self._collection.name, key, partition, values)
             if forgets and values:
                 # What is only in memory of a deletion, the next insert of the key takes back.
                 ddl.flush(self._client, self._collection.name)
-
-    def _delete(self, partition: str, expression: str) -> None:
-        name = self._collection.name
-        request = milvus_pb2.DeleteRequest(collection_name=name, partition_name=partition, expr=expression)
-        self._client.call("Delete", request)
 
     def _partitions(self) -> list[str]:
         request = milvus_pb2.ShowPartitionsRequest(collection_name=self._collection.name)
