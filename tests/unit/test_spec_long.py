@@ -93,7 +93,9 @@ def test_everything_is_there() -> None:
 
 def test_what_is_not_said_is_none() -> None:
     said = short("x.db").collections["a"].model_dump(exclude={"data"})
-    defaults = {"write": "append", "strict": False, "on_collision": "error", "on_bad_row": "error"}
+    defaults = {"write": "append", "strict": False, "on_collision": "error", "on_bad_row": "error"} | {
+        "exclusive": True
+    }
     assert said == {key: defaults.get(key) for key in said}
 
 
@@ -381,6 +383,7 @@ def collections(draw: st.DrawFn) -> dict[str, Any]:
             strict=st.booleans(),
             on_collision=st.sampled_from(["error", "first", "last"]),
             on_bad_row=st.sampled_from(["error", "skip"]),
+            exclusive=st.booleans(),
         )
     )
     partitions: list[str] = draw(st.lists(NAMES, max_size=2, unique=True))

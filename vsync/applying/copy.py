@@ -29,7 +29,8 @@ class Copier:
     """Drives chunks through prepare and send.
 
     ``failed`` keeps what could not be done, in the order it failed; ``in_doubt`` the chunks with keys of the server's
-    making whose answer did not come: they are settled after the load, see :mod:`vsync.applying.settle`.
+    making whose answer did not come: they are settled after the load, see :mod:`vsync.applying.settle`. ``doubted``
+    are those that ever were in doubt: a request can land long after it was given up.
     """
 
     target: str
@@ -42,6 +43,7 @@ class Copier:
     deadline: float | None
     failed: list[VsyncError] = field(default_factory=list)
     in_doubt: list[Task] = field(default_factory=list)
+    doubted: list[Task] = field(default_factory=list)
     journal_seconds: float = 0.0
     copied: int = 0
     rows: int = 0
@@ -144,7 +146,7 @@ class Copier:
             return future.result()
         except VsyncError as e:
             if isinstance(e, TransientError) and task.collection.primary.auto_id:
-                self.in_doubt.append(task)
+                self.doubt(task)
             else:
                 self._fail(task, e)
             return None
@@ -177,6 +179,12 @@ class Copier:
                 rejected=prepared.rejected,
             )
         )
+
+    def doubt(self, task: Task) -> None:
+        """Keep a chunk whose rows may be there, in full, in part or not at all."""
+        self.in_doubt.append(task)
+        if task not in self.doubted:
+            self.doubted.append(task)
 
     def _fail(self, task: Task, error: VsyncError) -> None:
         self.failed.append(error)

@@ -79,7 +79,12 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The balance of a destination. ``left`` is the target's strong count, ``None`` where it cannot count."""
+    """The balance of a destination. ``left`` is the target's strong count, ``None`` where it cannot count.
+
+    ``expected`` is ``None`` where what was there before could not be counted. ``lost`` are rows that were read and are
+    neither written nor there, rejected or dropped: none, or vsync itself is at fault. Without ``exclusive`` others may
+    have written more.
+    """
 
     destination: str
     before: int | None
@@ -90,11 +95,18 @@ class Settled:
     dropped: int
     left: int | None
     expected: int | None
+    lost: int = 0
+    exclusive: bool = True
+
+    @property
+    def surplus(self) -> int:
+        """How many rows more than it should the target holds; less than 0: fewer."""
+        return 0 if self.left is None or self.expected is None else self.left - self.expected
 
     @property
     def balanced(self) -> bool:
-        """Whether the target holds what was acknowledged and what was there before."""
-        return self.left is None or self.expected is None or self.left == self.expected
+        """Whether every row read is accounted for, and the target holds what was there and what was acknowledged."""
+        return not self.lost and (self.surplus == 0 or (self.surplus > 0 and not self.exclusive))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from vsync.applying.balance import raise_mismatches, verify
 from vsync.applying.copy import Copier
 from vsync.applying.events import Report, RunBegan, RunEnded, Settled, StepBegan, StepEnded, StepProgress
 from vsync.applying.retry import Limiter, Retry
-from vsync.applying.settle import remove_strays
-from vsync.applying.worker import Sources, Task, Worker, check_unchanged
-from vsync.errors import MismatchError, Problem, StalePlanError, StoppedError, TransientError
+from vsync.applying.worker import Sources, Task, Worker
+from vsync.errors import StalePlanError, StoppedError
 from vsync.planning import steps as s
 
 if TYPE_CHECKING:
@@ -48,6 +48,13 @@ class Run:
     def key(self) -> str:
         """The target's identity: what the journal files everything under."""
         return self.plan.target
+
+    def stop_here(self) -> None:
+        """Raise StoppedError where it was asked to stop."""
+        if self.stop.is_set():
+            total = sum(isinstance(step, s.CopyChunk) for step in self.plan.steps)
+            what = f"Stopped with {self.copier.copied} of {total} chunks copied; what is done is kept"
+            raise StoppedError(what, signal=self.stop.signal)
 
 
 def carry_out(
@@ -113,17 +120,10 @@ def _steps(run: Run) -> None:
             _copy(run, [c for c in group if isinstance(c, s.CopyChunk)])
         else:
             for step in group:
-                _stop_here(run)
+                run.stop_here()
                 _step(run, step)
     _mark_finished(run, None)
-    _raise_mismatches(run)
-
-
-def _stop_here(run: Run) -> None:
-    if run.stop.is_set():
-        total = sum(isinstance(step, s.CopyChunk) for step in run.plan.steps)
-        what = f"Stopped with {run.copier.copied} of {total} chunks copied; what is done is kept"
-        raise StoppedError(what, signal=run.stop.signal)
+    raise_mismatches(run.settled)
 
 
 def _copy(run: Run, chunks: Sequence[s.CopyChunk]) -> None:
@@ -140,7 +140,7 @@ def _copy(run: Run, chunks: Sequence[s.CopyChunk]) -> None:
         run.copier.copy(_tasks(run, to, these), in_flight)
         run.copy_seconds += time.monotonic() - began
         run.copy_cpu_seconds += time.process_time() - used
-    _stop_here(run)
+    run.stop_here()
     run.copier.raise_failures()
 
 
@@ -152,7 +152,7 @@ def _tasks(run: Run, to: s.Destination, chunks: Sequence[s.CopyChunk]) -> Iterat
         unit = run.plan.units[c.unit]
         task = Task(unit, c, to, collection, run.journal.there_mask(run.key, unit.key, to, c.n))
         if collection.primary.auto_id and c.n in in_doubt.get(unit.key, ()):
-            run.copier.in_doubt.append(task)
+            run.copier.doubt(task)
         else:
             yield task
 
@@ -168,7 +168,7 @@ def _begin_session(run: Run, to: s.Destination) -> None:
         before = run.retry.call(run.target.count, to.collection, to.partition)
         if before is None:
             before = to.before
-        elif before and to.before == 0:
+        elif before and to.before == 0 and not to.probe:
             raise StalePlanError(
                 f"{to.address} was empty when the plan was made, and holds {before:,} rows now",
                 hint="make a new plan: vsync plan",
@@ -186,17 +186,19 @@ def _step(run: Run, step: s.Step) -> None:
     run.report(StepBegan(text))
 
     def progress(percent: int) -> None:
-        _stop_here(run)  # the server goes on building and loading by itself
+        run.stop_here()  # the server goes on building and loading by itself
         run.report(StepProgress(text, percent))
 
     match step:
         case s.CreateCollection(name):
             _create_collection(run, name)
         case s.Verify(address):
-            _verify(run, run.plan.destination(address))
+            to = run.plan.destination(address)
+            _begin_session(run, to)
+            verify(run, to)
         case s.SetAlias(_, name):
             _mark_finished(run, name)
-            _raise_mismatches(run)
+            raise_mismatches(run.settled)
             _change(run, step, progress)
         case _:
             _change(run, step, progress)
@@ -239,83 +241,7 @@ def _change(run: Run, step: s.Step, progress: Callable[[int], None]) -> None:
             call(target.set_alias, alias, name)
 
 
-def _verify(run: Run, to: s.Destination) -> None:
-    """Count a destination and compare; the files must still be what was copied."""
-    _begin_session(run, to)
-    _settle_doubts(run, to)
-    for unit in (u for u in run.plan.units if u.destination == to.address):
-        with run.copier.worker.sources.use(unit) as source:
-            check_unchanged(unit, source)
-    sums = run.journal.balance(run.key, to)
-    left = run.retry.call(run.target.count, to.collection, to.partition)
-    replaced = sums.there if to.write == "upsert" else 0
-    expected = None if sums.before is None or _others_displace(run, to) else sums.before + sums.written - replaced
-    settled = Settled(
-        destination=to.address,
-        before=sums.before,
-        read=sums.read,
-        written=sums.written,
-        there=sums.there,
-        rejected=sums.rejected,
-        dropped=sums.dropped,
-        left=left,
-        expected=expected,
-    )
-    # Where counts differ the journal keeps what should be there: the next plan then sees that rows are gone, or more.
-    run.journal.end_session(run.key, to, left if expected is None else expected)
-    run.settled.append(settled)
-    run.report(settled)
-
-
-def _others_displace(run: Run, to: s.Destination) -> bool:
-    """Whether upserts into another partition may have taken rows away that this one held before."""
-    return bool(to.before) and any(
-        d.write == "upsert" and d.collection == to.collection and d.address != to.address for d in run.plan.destinations
-    )
-
-
-def _settle_doubts(run: Run, to: s.Destination) -> None:
-    """Remove what requests in doubt left under keys that no acknowledgement recorded, and send their rows again."""
-    tasks = [t for t in run.copier.in_doubt if t.to.address == to.address]
-    if not tasks:
-        return
-    of_collection = [t for t in run.copier.in_doubt if t.to.collection == to.collection]
-    in_doubt = sum(t.chunk.rows for t in of_collection)
-    remove_strays(run.target, run.journal, run.key, run.retry, to.collection, in_doubt)
-    run.copier.in_doubt = [t for t in run.copier.in_doubt if t.to.address != to.address]
-    run.copier.copy(iter(tasks), 1)
-    _stop_here(run)
-    run.copier.raise_failures()
-    if any(t.to.address == to.address for t in run.copier.in_doubt):
-        raise TransientError(
-            f"{to.address}: rows that were sent again were not acknowledged, and are in doubt once more",
-            hint="when the target is well, run the same command again: what is done is kept",
-        )
-    run.retry.call(run.target.flush, to.collection)
-
-
 def _mark_finished(run: Run, name: str | None) -> None:
     """Record that collections which this state created have all that their plan gave them."""
     for collection in [name] if name else run.plan.collections:
         run.journal.finished(run.key, f"collection.{collection}")
-
-
-def _raise_mismatches(run: Run) -> None:
-    """Raise where counts differ or rows were rejected: aliases do not move before all is right."""
-    problems = []
-    for b in run.settled:
-        if not b.balanced:
-            assert b.left is not None
-            assert b.expected is not None
-            less = f"{b.expected - b.left:,} fewer" if b.left < b.expected else f"{b.left - b.expected:,} more"
-            problems.append(
-                Problem(
-                    f"{b.destination} holds {b.left:,} rows, {less} than the {b.expected:,} that it should",
-                    None,
-                    "run the same command again: keys are compared and what is missing is sent"
-                    if b.left < b.expected
-                    else "does another program write there? vsync sends each key once and removes none",
-                )
-            )
-    if problems:
-        raise MismatchError(problems)

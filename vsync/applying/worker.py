@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vsync.applying.retry import Limiter, Retry
     from vsync.connectors.base import Acked, Source, Target, Writer
     from vsync.planning.steps import CopyChunk, Destination, Unit
+    from vsync.rows import Taken
     from vsync.schema import Collection
 
 OPEN_SOURCES = 16
@@ -149,15 +150,9 @@ class Worker:
 
     def prepare(self, task: Task) -> Prepared:
         """Read a chunk and make it ready; raises BadRowsError where rows do not fit and none may be skipped."""
-        chunk, unit = task.chunk, task.unit
-        mapping = mapping_of(unit, task.collection)
-        with self.sources.use(unit) as source:
-            batch = source.read((chunk.lo, chunk.hi), columns_of(mapping))
-        taken = take_rows(batch, chunk.lo, mapping, self.target.rules)
-        if taken.bad and task.to.on_bad_row == "error":
-            raise bad_rows_error(taken.bad, where=f"{unit.path} rows {chunk.lo}-{chunk.hi - 1}")
+        taken = self._take(task)
         checksum = digest(taken.rows)
-        rows, numbers = _without(taken.rows, taken.numbers, chunk.dropped)
+        rows, numbers = _without(taken.rows, taken.numbers, task.chunk.dropped)
         dropped = taken.rows.num_rows - rows.num_rows
         writer = self.writer(task.to, task.collection)
         mask, there = self._there(task, rows, writer)
@@ -177,6 +172,21 @@ class Worker:
             nbytes=rows.nbytes,
             displaces=_displaced(task, rows),
         )
+
+    def rows_of(self, task: Task) -> pa.RecordBatch:
+        """Give the rows that a chunk brings, whatever of them is there."""
+        taken = self._take(task)
+        return _without(taken.rows, taken.numbers, task.chunk.dropped)[0]
+
+    def _take(self, task: Task) -> Taken:
+        chunk, unit = task.chunk, task.unit
+        mapping = mapping_of(unit, task.collection)
+        with self.sources.use(unit) as source:
+            batch = source.read((chunk.lo, chunk.hi), columns_of(mapping))
+        taken = take_rows(batch, chunk.lo, mapping, self.target.rules)
+        if taken.bad and task.to.on_bad_row == "error":
+            raise bad_rows_error(taken.bad, where=f"{unit.path} rows {chunk.lo}-{chunk.hi - 1}")
+        return taken
 
     def _there(self, task: Task, rows: pa.RecordBatch, writer: Writer) -> tuple[bytes | None, Any]:
         """Tell which rows were there before the first attempt: asked once, then taken from the journal."""

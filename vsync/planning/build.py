@@ -161,6 +161,7 @@ def _bring_all(
             epoch=0,
             session=0,
             before=None,
+            exclusive=wish.exclusive,
         )
         standing = Standing(
             base=base,

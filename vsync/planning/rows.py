@@ -57,7 +57,7 @@ class Standing:
     @property
     def probes(self) -> bool:
         """Whether to ask which keys are there: nothing can be asked of a collection that is not loaded."""
-        return self.holds and self.rows is not None
+        return (self.holds or not self.base.exclusive) and self.rows is not None
 
 
 def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
@@ -146,8 +146,11 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
     gone = at.rows is not None and old.left is not None and at.rows < old.left
     pending = not all(len(journal.acked.get(u.key, ())) == len(u.bounds) for u in units)
     changed = _changed(units, journal)
-    if at.auto_id and at.holds and (gone or changed):
-        return _refused(at.base, _cannot_repeat(at, old, changed))
+    if at.auto_id and at.holds and changed:
+        return _refused(at.base, _cannot_repeat(at, changed))
+    if gone and at.auto_id and at.holds:
+        text = f"{at.rows:,} rows, vsync left {old.left:,}: chunks that lost rows are sent again"
+        return replace(_work(at.base, units, journal), changes=(Change("warn", at.base.address, text, (), at.where),))
     if gone:
         made = _work(_begin(at.base, before=at.rows, probe=at.probes), units, journal)
         text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
@@ -256,15 +259,10 @@ def _not_loaded(at: Standing) -> Problem:
     )
 
 
-def _cannot_repeat(at: Standing, old: SessionFacts, changed: Sequence[UnitFacts]) -> Problem:
-    why = (
-        f"{changed[0].path} changed since its rows were copied"
-        if changed
-        else f"{at.rows} rows are there, vsync left {old.left}"
-    )
+def _cannot_repeat(at: Standing, changed: Sequence[UnitFacts]) -> Problem:
     return Problem(
-        f"{at.base.address}: {why}, and the keys are made by the server (auto_id): vsync cannot tell which rows are "
-        "missing",
+        f"{at.base.address}: {changed[0].path} changed since its rows were copied, and the keys are made by the server "
+        "(auto_id): vsync cannot tell which rows are missing",
         at.where,
         "declare a key of the data's own, or say write: overwrite to bring all of them again",
     )

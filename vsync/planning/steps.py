@@ -193,7 +193,7 @@ class Destination:
     ``partition`` is ``None`` where Milvus itself spreads the rows (partition key). ``session`` counts the times that
     rows were brought here, ``epoch`` the times the content began anew; both are the journal's. ``probe``: it may hold
     rows, so each chunk asks which of its keys are there. ``before`` is the count that the plan saw, ``None`` where it
-    cannot be counted.
+    cannot be counted. ``exclusive``: nobody else writes there meanwhile, so its count must come out even.
     """
 
     address: str
@@ -208,6 +208,7 @@ class Destination:
     session: int
     before: int | None
     skipped: bool = False
+    exclusive: bool = True
 
 
 Action = Literal["create", "update", "replace", "destroy", "copy", "same", "warn", "orphan"]

@@ -244,6 +244,7 @@ class CollectionSpec(Model):
     strict: Truth = Field(default=False, description="Whether append refuses rows whose key is there already")
     on_collision: OnCollision = Field("error", description="What becomes of two rows of the data with one key")
     on_bad_row: OnBadRow = Field("error", description="What becomes of a row that does not fit")
+    exclusive: Truth = Field(default=True, description="Whether nobody else writes to it while it is applied")
     data: list[DataSpec] = Field([], description="Where its rows come from")
 
     def long(self) -> dict[str, Any]:
@@ -251,6 +252,6 @@ class CollectionSpec(Model):
         written: dict[str, Any] = super().long()
         if not self.data or "write" in written:
             return written
-        last = ("strict", "on_collision", "on_bad_row", "data")
+        last = ("strict", "on_collision", "on_bad_row", "exclusive", "data")
         after: dict[str, Any] = {key: written.pop(key) for key in last if key in written}
         return {**written, "write": self.write, **after}

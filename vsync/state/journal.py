@@ -193,6 +193,14 @@ class Journal(View):
                 [(target, unit, epoch, n, *reject) for reject in rejects],
             )
 
+    def reopen(self, target: str, unit: str, epoch: int, n: int) -> None:
+        """Put a chunk in doubt again whose acknowledged rows are not all there: its keys count for nothing now."""
+        self._write(
+            "reopen",
+            "UPDATE chunks SET state = 'sent', key_ranges = NULL WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
+            [target, unit, epoch, n],
+        )
+
     def failed(self, target: str, unit: str, epoch: int, n: int, error: str) -> None:
         """Record why a chunk could not be done; its state stays as it is."""
         self._write(

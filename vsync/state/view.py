@@ -144,6 +144,15 @@ class View(StateFile):
         )
         return [(lo, hi) for (text,) in rows for lo, hi in json.loads(text)]
 
+    def acked_ranges(self, target: str, unit: str, epoch: int) -> list[tuple[int, int, int, list[tuple[int, int]]]]:
+        """List a unit's acknowledged chunks: number, bounds, and the ranges of keys that the server handed out."""
+        rows = self._all(
+            "SELECT n, lo, hi, key_ranges FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND state = 'acked'"
+            " ORDER BY n",
+            [target, unit, epoch],
+        )
+        return [(n, lo, hi, [(first, last) for first, last in json.loads(text)]) for n, lo, hi, text in rows]
+
     def rejects(self, target: str) -> list[dict[str, Any]]:
         """List every rejected row: unit's address and path, row number, field, value and why."""
         rows = self._all(

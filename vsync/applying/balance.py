@@ -1,0 +1,120 @@
+"""The balance of a destination: every row read is accounted for, and the target's own count says the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vsync.applying.events import Settled
+from vsync.applying.settle import lost_tasks, remove_strays
+from vsync.applying.worker import check_unchanged
+from vsync.errors import MismatchError, Problem, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vsync.applying.run import Run
+    from vsync.applying.worker import Task
+    from vsync.planning.steps import Destination
+
+SETTLED_AGAIN = 3
+"""How often a count that does not come out even is looked into: a late request can land after any look."""
+
+
+def verify(run: Run, to: Destination) -> None:
+    """Count a destination and compare; the files must still be what was copied."""
+    _send_again(run, to, [t for t in run.copier.in_doubt if t.to.address == to.address])
+    for unit in (u for u in run.plan.units if u.destination == to.address):
+        with run.copier.worker.sources.use(unit) as source:
+            check_unchanged(unit, source)
+    settled = _count(run, to)
+    if run.plan.collections[to.collection].primary.auto_id:
+        for _ in range(SETTLED_AGAIN):
+            if not _mended(run, to, settled):
+                break
+            settled = _count(run, to)
+    # Where counts differ the journal keeps what should be there: the next plan then sees that rows are gone, or more.
+    run.journal.end_session(run.key, to, settled.left if settled.expected is None else settled.expected)
+    run.settled.append(settled)
+    run.report(settled)
+
+
+def _count(run: Run, to: Destination) -> Settled:
+    sums = run.journal.balance(run.key, to)
+    left = run.retry.call(run.target.count, to.collection, to.partition)
+    there, replaced = (0, sums.there) if to.write == "upsert" else (sums.there, 0)
+    expected = None if sums.before is None or _others_displace(run, to) else sums.before + sums.written - replaced
+    return Settled(
+        destination=to.address,
+        before=sums.before,
+        read=sums.read,
+        written=sums.written,
+        there=sums.there,
+        rejected=sums.rejected,
+        dropped=sums.dropped,
+        left=left,
+        expected=expected,
+        lost=sums.read - sums.written - there - sums.rejected - sums.dropped,
+        exclusive=to.exclusive,
+    )
+
+
+def _others_displace(run: Run, to: Destination) -> bool:
+    """Whether upserts into another partition may have taken rows away that this one held before."""
+    return bool(to.before) and any(
+        d.write == "upsert" and d.collection == to.collection and d.address != to.address for d in run.plan.destinations
+    )
+
+
+def _mended(run: Run, to: Destination, settled: Settled) -> bool:
+    """Look into a count that is not even: remove what landed late, send again what the server lost."""
+    if settled.surplus < 0:
+        lost = lost_tasks(run, to)
+        for task in lost:
+            run.copier.doubt(task)
+        _send_again(run, to, lost)
+        return bool(lost)
+    return settled.surplus > 0 and remove_strays(run, _doubted(run, to)) > 0
+
+
+def _doubted(run: Run, to: Destination) -> list[Task]:
+    return [t for t in run.copier.doubted if t.to.collection == to.collection]
+
+
+def _send_again(run: Run, to: Destination, tasks: Sequence[Task]) -> None:
+    """Remove what requests in doubt left under keys that no acknowledgement recorded, and send their rows again."""
+    if not tasks:
+        return
+    remove_strays(run, _doubted(run, to))
+    run.copier.in_doubt = [t for t in run.copier.in_doubt if t.to.address != to.address]
+    run.copier.copy(iter(tasks), 1)
+    run.stop_here()
+    run.copier.raise_failures()
+    if any(t.to.address == to.address for t in run.copier.in_doubt):
+        raise TransientError(
+            f"{to.address}: rows that were sent again were not acknowledged, and are in doubt once more",
+            hint="when the target is well, run the same command again: what is done is kept",
+        )
+    run.retry.call(run.target.flush, to.collection)
+
+
+def raise_mismatches(settled: Sequence[Settled]) -> None:
+    """Raise where counts differ: aliases do not move before all is right."""
+    problems = [_problem(one) for one in settled if not one.balanced]
+    if problems:
+        raise MismatchError(problems)
+
+
+def _problem(one: Settled) -> Problem:
+    if one.lost:
+        return Problem(
+            f"{one.destination}: of {one.read:,} rows read {one.lost:,} are accounted for nowhere",
+            hint="this is a fault of vsync; vsync check says which rows they are",
+        )
+    less = one.surplus < 0
+    amount = f"{-one.surplus:,} fewer" if less else f"{one.surplus:,} more"
+    return Problem(
+        f"{one.destination} holds {one.left:,} rows, {amount} than the {one.expected:,} that it should",
+        hint="run the same command again: keys are compared and what is missing is sent"
+        if less
+        else "does another program write there? Say so with exclusive: false; vsync check says which rows they are",
+    )
