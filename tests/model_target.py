@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from vsync.connectors.base import Acked
-from vsync.errors import Problem, TargetError, TransientError
-from vsync.rows import Rules
+from vsync.connectors.base import Acked, KeyRange
+from vsync.errors import Problem, TargetError, TooLargeError, TransientError
+from vsync.rows import Rules, arrow_type
 from vsync.schema import Collection, Index, LiveCollection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Row = tuple[Any, ...]
 
@@ -249,21 +249,21 @@ class ModelTarget:
     def set_alias(self, alias: str, collection: str) -> None:
         self._do(lambda: self.server.aliases.update({alias: collection}))
 
-    def count_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> int:
-        self.server.land(all_of_them=True)
-        rows = self._do(lambda: [r for p in self.server.tables[collection].rows.values() for r in p])
-        return sum(not any(lo <= row[0] <= hi for lo, hi in ranges) for row in rows)
+    def delete(self, collection: str, partition: str | None, keys: pa.Array) -> None:
+        gone = set(plain(keys))
 
-    def remove_outside(self, collection: str, ranges: Sequence[tuple[int, int]]) -> None:
         def remove() -> None:
             rows = self.server.tables[collection].rows
-            for name in rows:
-                rows[name] = [r for r in rows[name] if any(lo <= r[0] <= hi for lo, hi in ranges)]
+            for name in [partition] if partition else list(rows):
+                rows[name] = [r for r in rows[name] if r[0] not in gone]
 
         self._do(remove)
 
     def writer(self, collection: Collection, partition: str | None) -> ModelWriter:
         return ModelWriter(self, collection, partition or "_default")
+
+    def reader(self, collection: Collection, partition: str | None) -> ModelReader:
+        return ModelReader(self, collection, partition)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -281,6 +281,10 @@ class ModelWriter:
         step = self.target.rows_per_request
         return [rows.slice(at, step) for at in range(0, rows.num_rows, step)]
 
+    def halve(self, request: pa.RecordBatch) -> list[pa.RecordBatch]:
+        assert request.num_rows > 1
+        return [request.slice(0, request.num_rows // 2), request.slice(request.num_rows // 2)]
+
     def send(self, request: pa.RecordBatch) -> Acked:
         target, server = self.target, self.target.server
         rows = list(zip(*(plain(c) for c in request.columns), strict=True))
@@ -290,6 +294,8 @@ class ModelWriter:
         fate = target.faults.fate()
         if fate == "lost":
             raise TransientError("no answer", in_doubt=True)
+        if fate == "large" and request.num_rows > 1:
+            raise TooLargeError("message larger than max")
         if fate == "refused":
             raise TransientError("rate limit", in_doubt=False)
         if fate.startswith("late"):
@@ -337,6 +343,50 @@ class ModelWriter:
                     rows[other] = [r for r in rows[other] if r[0] not in gone]
 
         self.target._do(remove)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReader:
+    """Satisfies :class:`vsync.connectors.base.Reader`; of rows with one key it gives the last."""
+
+    target: ModelTarget
+    collection: Collection
+    partition: str | None
+    keys_in_block: int = 7
+
+    def keys(self) -> Iterator[pa.Array]:
+        found = sorted({row[0] for row in self._rows()})
+        for at in range(0, len(found), self.keys_in_block):
+            yield pa.array(found[at : at + self.keys_in_block], arrow_type(self.collection.primary))
+
+    def read(self, keys: KeyRange, fields: Sequence[str]) -> pa.RecordBatch:
+        return self._batch([row for row in self._rows() if _within(row[0], keys)], fields)
+
+    def fetch(self, keys: pa.Array, fields: Sequence[str]) -> pa.RecordBatch:
+        wanted = set(keys.to_pylist())
+        return self._batch([row for row in self._rows() if row[0] in wanted], fields)
+
+    def count(self, keys: KeyRange) -> int:
+        return sum(_within(row[0], keys) for row in self._rows())
+
+    def _rows(self) -> list[Row]:
+        rows = self.target.server.tables[self.collection.name].rows
+        found: list[Row] = self.target._do(
+            lambda: [row for name in rows if self.partition in {None, name} for row in rows[name]]
+        )
+        return found
+
+    def _batch(self, rows: list[Row], fields: Sequence[str]) -> pa.RecordBatch:
+        """Make a batch: a stored row holds the values of the collection's fields in their order."""
+        rows = [row for _, row in sorted({row[0]: row for row in rows}.items())]
+        places = {field.name: (place, field) for place, field in enumerate(self.collection.fields)}
+        chosen = [places[name] for name in fields]
+        columns = [pa.array([row[place] for row in rows], arrow_type(field)) for place, field in chosen]
+        return pa.RecordBatch.from_arrays(columns, names=list(fields))
+
+
+def _within(key: Any, keys: KeyRange) -> bool:
+    return (keys.lo is None or key >= keys.lo) and (keys.hi is None or key < keys.hi)
 
 
 def plain(column: pa.Array) -> list[Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LATER_TARGETS = ("hdf5", "backup")
 _LATER_SOURCES = ("milvus", "backup")
-_LATER_KEYS = ("max_delete", "scope", "accept_loss", "exclusive")
+_LATER_KEYS = ("max_delete", "scope", "accept_loss")
 _LATER = "{} comes with a later release"
 _CONVERTERS: dict[type, Callable[[Any], Any]] = {
     bool: values.truth,
