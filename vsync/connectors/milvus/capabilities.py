@@ -36,6 +36,8 @@ class Capabilities:
     partition_key: bool = True
     auto_id_varchar: bool = True
     databases: bool = True
+    partitions: bool = True
+    aliases: bool = True
     tells_description: bool = True
     """Whether descriptions are kept; where not, they are left out and not compared."""
     tells_layout: bool = True
@@ -59,6 +61,12 @@ class Capabilities:
     writers: int = 8
     request_bytes: int = 40 * _MIB
     """What a request may have; the limits are 64 MiB, and 256 MiB on Lite."""
+    newline_literals: bool = True
+    """Whether questions may be about texts with line breaks; where not, they are answered wrongly."""
+    window: int = 16_384
+    """How many rows a query may ask for."""
+    short_page_is_last: bool = False
+    """Whether a page in the order of keys has as many rows as were asked for, unless there are no more."""
     rules: Rules = field(default_factory=Rules)
     """What it refuses in values."""
 
@@ -89,6 +97,8 @@ _LITE_3 = Capabilities(
     counts_unloaded=True,
     writers=1,
     request_bytes=128 * _MIB,
+    window=100_000,
+    short_page_is_last=True,
     rules=Rules(finite_vectors=False, no_json_strings=True, sparse_non_negative=True, sparse_non_empty=True),
 )
 _2_3 = Capabilities(
@@ -129,8 +139,11 @@ _LITE_2 = replace(
     default=False,
     partition_key=False,
     databases=False,
+    partitions=False,
+    aliases=False,
     tells_layout=False,
     timestamps=False,
+    newline_literals=False,
     writers=1,
 )
 _VERSIONS = {(2, 3): _2_3, (2, 4): _2_4, (2, 5): _2_5, (2, 6): _2_6}

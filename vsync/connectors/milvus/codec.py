@@ -68,7 +68,7 @@ VECTOR_SLOTS = {
 }
 """Where ``VectorField`` keeps each type."""
 
-_MESSAGES = {
+MESSAGES = {
     "bool_data": schema_pb2.BoolArray,
     "int_data": schema_pb2.IntArray,
     "long_data": schema_pb2.LongArray,
@@ -77,6 +77,8 @@ _MESSAGES = {
     "string_data": schema_pb2.StringArray,
     "json_data": schema_pb2.JSONArray,
 }
+"""What stands in each slot."""
+
 _PACKED = {_T.BOOL, _T.FLOAT, _T.DOUBLE}
 _VARINT, _BYTES, _SPARSE_CELL = 7, 8, 2
 
@@ -189,14 +191,14 @@ def _scalars(field: Field, column: pa.Array) -> list[Any]:
         leaf = delimited(1, [_bytes_of(column.to_numpy(zero_copy_only=False))])
     else:
         cells = column.to_pylist()  # not a vector: scalars, which protobuf takes one by one
-        leaf = [_MESSAGES[SCALAR_SLOTS[field.type]](data=cells).SerializeToString()]
+        leaf = [MESSAGES[SCALAR_SLOTS[field.type]](data=cells).SerializeToString()]
     return delimited(_SCALAR[SCALAR_SLOTS[field.type]], leaf)
 
 
 def _arrays(field: Field, column: pa.Array) -> list[Any]:
     """Make an ArrayArray. Also an empty cell sets its leaf: Milvus 2.3 dies of one that does not."""
     assert field.element is not None
-    slot, message = SCALAR_SLOTS[field.element], _MESSAGES[SCALAR_SLOTS[field.element]]
+    slot, message = SCALAR_SLOTS[field.element], MESSAGES[SCALAR_SLOTS[field.element]]
     parts: list[Any] = [schema_pb2.ArrayArray(element_type=NUMBERS[field.element]).SerializeToString()]
     offsets = column.offsets.to_numpy()
     values = column.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))

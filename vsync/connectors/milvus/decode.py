@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from vsync.connectors.milvus.codec import SCALAR_SLOTS, VECTOR_SLOTS
+from vsync.connectors.milvus.codec import MESSAGES, SCALAR_SLOTS, VECTOR_SLOTS
 from vsync.errors import TargetError
 from vsync.rows import arrow_type
-from vsync.schema import DataType, Field
+from vsync.schema import DYNAMIC_FIELD, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ def decode(fields: Sequence[Field], answer: Iterable[Any], rows: int | None = No
 
     ``rows`` is how many there are; without it, the primary key (which is never null) among the fields tells.
     """
-    messages = {message.field_name: message for message in answer}
+    messages = {DYNAMIC_FIELD if message.is_dynamic else message.field_name: message for message in answer}
     if rows is None:
         key = next(f for f in fields if f.primary)
         rows = len(_values(key, messages[key.name])) if key.name in messages else 0
@@ -81,12 +81,13 @@ def _packed(leaf: Any) -> memoryview:
 def _arrays(field: Field, message: Any) -> pa.Array:
     assert field.element is not None
     slot = SCALAR_SLOTS[field.element]
-    cells = [getattr(cell, slot).data for cell in message.data]
-    offsets = np.zeros(len(cells) + 1, "i4")
-    np.cumsum([len(cell) for cell in cells], out=offsets[1:])
-    flat = [value for cell in cells for value in cell]
-    kind = arrow_type(field)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind.value_type), type=kind)
+    merged = MESSAGES[slot]()
+    data, merge, ends = merged.data, merged.MergeFrom, [0]
+    for cell in message.data:  # protobuf appends them to each other faster than Python does
+        merge(getattr(cell, slot))
+        ends.append(len(data))
+    offsets = pa.array(ends, pa.int32())
+    return pa.ListArray.from_arrays(offsets, _leaf(field.element, merged), type=arrow_type(field))
 
 
 def _vectors(field: Field, message: Any) -> pa.Array:

@@ -15,13 +15,40 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 WINDOW = 16_384
 """How many rows a query may answer."""
 
-# A literal ends at its quote; the rest of a text goes as it is: servers read UTF-8.
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+ORDERED = ("iterator",)
+"""What asks for rows in the order of their keys."""
+PAGED = ("iterator", "reduce_stop_for_best")
+"""What asks for the first rows in the order of their keys, none left out up to the last one that is given.
+
+The limit is one of each segment: a page ends where the first of them has no more to give, and may hold many times the
+limit, or one row. Nothing is behind an empty page alone.
+"""
+
+# A literal ends at its quote and at the line's end; the rest of a text goes as it is: servers read UTF-8.
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
 
 
 def literal(value: int | str) -> str:
     """Write a key as it stands in an expression. -2^63 has no literal: see ``edges``."""
     return str(value) if isinstance(value, int) else f'"{value.translate(_ESCAPES)}"'
+
+
+def within(key: Field, lo: int | str | None, hi: int | str | None, *, after: int | str | None = None) -> str:
+    """Ask for the rows from ``lo`` (included; None: open) to ``hi`` (excluded), or of them those behind ``after``."""
+    first = [] if lo is None else [f"{key.name} >= {_bound(lo)}"]
+    first = first if after is None else [f"{key.name} > {_bound(after)}"]
+    last = [] if hi is None else [f"{key.name} < {_bound(hi)}"]
+    return " and ".join(first + last) or everything(key)
+
+
+def _bound(value: int | str) -> str:
+    """Write a key to compare with: unlike a list of keys, a comparison may hold a sum."""
+    return f"({LOWEST + 1} - 1)" if value == LOWEST else literal(value)
+
+
+def has_newline(expression: str) -> bool:
+    """Tell whether a text in an expression has a line break."""
+    return any(escaped in expression.replace(r"\\", "") for escaped in (r"\n", r"\r"))
 
 
 def among(key: Field, values: Iterable[int | str]) -> str:
@@ -37,14 +64,14 @@ def everything(key: Field) -> str:
 
 
 def deletable(key: Field, values: Sequence[int | str]) -> list[str]:
-    """Ask for the rows with these keys, such that also an unloaded collection deletes them, but for -2^63."""
+    """Ask for the rows with these keys by lists, which also an unloaded collection deletes by; -2^63 by itself."""
     plain = [value for value in values if value != LOWEST]
     lowest = [edges(key)[LOWEST]] if len(plain) < len(values) else []
     return ([among(key, plain)] if plain else []) + lowest
 
 
 def edges(key: Field) -> dict[int, str]:
-    """Ask for the two int64 keys that servers count but cannot be asked for by their value."""
+    """Ask for the two int64 keys that cannot be asked for by their value: Milvus counts 2^63-1, and never gives it."""
     if key.type is DataType.VARCHAR:
         return {}
     return {LOWEST: f"{key.name} < {LOWEST + 1}", HIGHEST: f"{key.name} > {HIGHEST - 1}"}
@@ -66,8 +93,12 @@ def query(
     partitions: Sequence[str] = (),
     limit: int | None = None,
     at: int | None = None,
+    order: Sequence[str] = (),
 ) -> Any:
-    """Make a QueryRequest, strongly consistent: as of now, or as of the server's timestamp ``at``."""
+    """Make a QueryRequest, strongly consistent: as of now, or as of the server's timestamp ``at``.
+
+    ``order`` is ORDERED or PAGED.
+    """
     levels = common_pb2.ConsistencyLevel
     request = milvus_pb2.QueryRequest(
         collection_name=collection,
@@ -77,8 +108,8 @@ def query(
         consistency_level=levels.Strong if at is None else levels.Customized,
         guarantee_timestamp=at or 0,
     )
-    if limit is not None:
-        request.query_params.append(common_pb2.KeyValuePair(key="limit", value=str(limit)))
+    params = dict.fromkeys(order, "True") | ({} if limit is None else {"limit": str(limit)})
+    request.query_params.extend(common_pb2.KeyValuePair(key=key, value=value) for key, value in params.items())
     return request
 
 
