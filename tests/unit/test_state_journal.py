@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -11,61 +10,21 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from journals import CHUNKS, OUTCOME, TO, UNIT, begun
 
-from vsync.errors import JournalError, LockedError
-from vsync.planning.steps import CopyChunk, Destination, Unit
-from vsync.state.journal import Journal, Outcome
-from vsync.state.lock import is_held, locked
+from vsync.errors import JournalError
+from vsync.state.journal import Journal
 from vsync.state.view import View
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-TO = Destination(
-    address="collection.words",
-    collection="words",
-    partition="_default",
-    write="append",
-    probe=True,
-    strict=False,
-    on_bad_row="skip",
-    content="content",
-    epoch=1,
-    session=1,
-    before=5,
-)
-UNIT = Unit(
-    key="key",
-    address="collection.words.data.0",
-    destination="collection.words",
-    kind="hdf5",
-    path="a.h5",
-    options={},
-    content="c1",
-    modified=7,
-    rows=30,
-    nbytes=300,
-    origins={"id": "ids"},
-    chunks=3,
-)
-CHUNKS = [CopyChunk(0, n, 10 * n, 10 * n + 10) for n in range(3)]
-OUTCOME = Outcome(written=8, there=1, rejected=1, dropped=0, digest="d", key_ranges=((3, 5), (9, 9)))
-
-
-def begun(path: Path, target: str = "t") -> Journal:
-    journal = Journal(path)
-    journal.creating(target, "collection.words")
-    journal.created(target, "collection.words", "id-1")
-    journal.begin_session(target, TO, "id-1", 5)
-    journal.enter_unit(target, UNIT, 1, CHUNKS)
-    return journal
 
 
 def test_what_was_sent_is_in_doubt_until_it_is_acknowledged(tmp_path: Path) -> None:
     journal = begun(tmp_path / "s.db")
     journal.sent("t", "key", 1, 0, session=1, there_mask=b"mask")
     journal.sent("t", "key", 1, 1, session=1, there_mask=None)
-    journal.acked("t", "key", 1, 1, OUTCOME, [(13, "word", "'x'", "too long")])
+    journal.acked("t", "key", 1, 1, OUTCOME, [(13, "word", "'x'", "too long", "13")])
     # A process that dies closes nothing: what it committed is read all the same.
     with closing(View(tmp_path / "s.db")) as view:
         facts = view.facts("t")
@@ -158,7 +117,7 @@ def test_another_format_is_refused(tmp_path: Path, opens: type[View]) -> None:
     connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
     connection.commit()
     connection.close()
-    with pytest.raises(JournalError, match="has format 99, this vsync knows 1"):
+    with pytest.raises(JournalError, match="has format 99, this vsync knows 2"):
         opens(path)
 
 
@@ -166,7 +125,7 @@ def test_another_format_is_refused(tmp_path: Path, opens: type[View]) -> None:
 def test_what_is_no_state_is_said(tmp_path: Path, opens: type[View]) -> None:
     path = tmp_path / "s.db"
     path.write_bytes(b"no database " * 1000)
-    with pytest.raises(JournalError, match="cannot be used: file is not a database"):
+    with pytest.raises(JournalError, match=r"is damaged: file is not a database.* vsync state doctor --state"):
         opens(path)
 
 
@@ -183,7 +142,8 @@ FULL_DISK = """
 import resource, signal, sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from test_state_journal import *
+from journals import *
+from vsync.errors import JournalError
 journal = begun(Path({state!r}))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that may not grow answers as a full disk does
 size = Path({state!r} + "-wal").stat().st_size
@@ -204,34 +164,3 @@ def test_a_full_disk_is_said_and_what_was_recorded_holds(tmp_path: Path) -> None
     assert b"What it recorded before still holds" in done.stdout
     with closing(Journal(state)) as journal:
         assert journal.facts("t").sessions["collection.words"].session == 1
-
-
-HOLD = """
-from pathlib import Path
-from vsync.state.lock import locked
-import sys
-with locked(Path(sys.argv[1]), "somebody on a host"):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_the_lock_is_free_the_moment_its_holder_is_killed(tmp_path: Path) -> None:
-    state = tmp_path / "s.db"
-    assert not is_held(state)
-    command = [sys.executable, "-c", HOLD, str(state)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        assert is_held(state)
-        with (
-            pytest.raises(LockedError, match=r"another apply holds the state .*: somebody on a host"),
-            locked(state, "me"),
-        ):
-            pass
-        holder.send_signal(signal.SIGKILL)
-        holder.wait(10)
-    assert not is_held(state)
-    with locked(state, "me"):
-        assert is_held(state)
-    assert not is_held(state)

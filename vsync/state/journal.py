@@ -11,13 +11,15 @@ import getpass
 import json
 import os
 import socket
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from vsync import faults
-from vsync.state.file import translated
+from vsync.errors import JournalError
+from vsync.state.file import backup_of, translated, write_copy
 from vsync.state.view import View
 
 if TYPE_CHECKING:
@@ -25,7 +27,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from vsync.planning.facts import Owed
     from vsync.planning.steps import CopyChunk, Destination, Unit
+
+BACKUP_SECONDS = 60.0
+"""How often the journal keeps a backup of itself while it is written."""
+BACKUP_SHARE = 0.01
+"""The part of the time that backups take at the most, however large the journal is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,15 @@ class Journal(View):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, create=True)
+        self._next_backup = time.monotonic() + BACKUP_SECONDS
+
+    def changing(self, name: str) -> AbstractContextManager[None]:
+        """Make one transaction of the changes inside; ``name`` is its fault point."""
+        return self._commit(name)
+
+    def change(self, sql: str, args: Sequence[Any] = ()) -> None:
+        """Change what only the commands of ``vsync state`` change, inside :meth:`changing`."""
+        self._db.execute(sql, list(args))
 
     def _write(self, name: str, sql: str, args: Sequence[Any]) -> None:
         with self._commit(name):
@@ -55,6 +72,16 @@ class Journal(View):
         """Commit what is written inside, as one transaction; ``name`` is its fault point."""
         with translated(self.path), faults.around(f"journal.{name}"), self._db.atomic():
             yield
+        if time.monotonic() >= self._next_backup and not self._db.conn.in_transaction:
+            self.backup()
+
+    def backup(self) -> None:
+        """Keep a backup of what is committed, whole or not at all, in ``NAME.db.bak``."""
+        began, to = time.monotonic(), backup_of(self.path)
+        with translated(to), faults.around("journal.backup"):
+            write_copy(self._db.conn, to)
+        now = time.monotonic()
+        self._next_backup = now + max(BACKUP_SECONDS, (now - began) / BACKUP_SHARE)
 
     # -- runs -----------------------------------------------------------------------------------------------
 
@@ -71,14 +98,20 @@ class Journal(View):
         return int(row[0])
 
     def end_run(self, run: int, exit_code: int) -> None:
-        """Record how a run ended."""
+        """Record how a run ended, and keep a backup; that none can be made does not hide the error of the run."""
         self._write("end_run", "UPDATE runs SET ended = ?, exit_code = ? WHERE id = ?", [_now(), exit_code, run])
+        with suppress(JournalError) if exit_code else nullcontext():
+            self.backup()
 
     # -- collections, destinations, units -------------------------------------------------------------------
 
     def creating(self, target: str, address: str) -> None:
         """Record that a collection is about to be created: after a kill, what is there is ours."""
-        self._write("creating", "INSERT OR REPLACE INTO resources VALUES (?, ?, NULL, 0)", [target, address])
+        self._write(
+            "creating",
+            "INSERT OR REPLACE INTO resources (target, address, finished) VALUES (?, ?, 0)",
+            [target, address],
+        )
 
     def created(self, target: str, address: str, collection_id: str) -> None:
         """Record the identity of a collection that was created."""
@@ -92,11 +125,28 @@ class Journal(View):
         """Record that a created collection has all that the plan gave it."""
         self._write("finished", "UPDATE resources SET finished = 1 WHERE target = ? AND address = ?", [target, address])
 
+    def owe(self, target: str, debts: Sequence[Owed]) -> None:
+        """Record what is about to be taken away and given back later; after a kill the next plan gives it back."""
+        with self._commit("owe"):
+            self._db.conn.executemany(
+                "INSERT OR REPLACE INTO owed VALUES (?, ?, ?, ?)",
+                [(target, debt.kind, debt.name, debt.collection) for debt in debts],
+            )
+
+    def paid(self, target: str, debts: Sequence[Owed]) -> None:
+        """Record that these are there again."""
+        with self._commit("paid"):
+            self._db.conn.executemany(
+                "DELETE FROM owed WHERE target = ? AND kind = ? AND name = ?",
+                [(target, debt.kind, debt.name) for debt in debts],
+            )
+
     def begin_session(self, target: str, to: Destination, collection_id: str, before: int | None) -> None:
         """Record that rows are about to be brought to a destination; the same again where it was begun before."""
         self._write(
             "begin_session",
-            "INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, NULL)",
+            "INSERT OR IGNORE INTO sessions (target, destination, session, epoch, write, content, collection_id, probe,"
+            " skipped, before, begun) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 target,
                 to.address,
@@ -125,13 +175,47 @@ class Journal(View):
             [_now(), left, target, to.address, to.session],
         )
 
+    def checked(self, target: str, destination: str, how: str) -> None:
+        """Record that what a destination holds was compared now with its data and is equal: ``keys`` or ``content``."""
+        self._write(
+            "checked",
+            "UPDATE sessions SET checked = ?, checked_how = ? WHERE target = ? AND destination = ? AND session ="
+            " (SELECT max(session) FROM sessions WHERE target = ? AND destination = ?)",
+            [_now(), how, target, destination, target, destination],
+        )
+
+    def restart(self, target: str, units: Sequence[Unit]) -> None:
+        """Forget, all at once, that chunks of these units were done: their rows are to be copied again."""
+        with self._commit("restart"):
+            for destination in dict.fromkeys(u.destination for u in units):
+                self._db.execute(
+                    "UPDATE sessions SET partial = 1, content = '' WHERE target = ? AND destination = ? AND session ="
+                    " (SELECT max(session) FROM sessions WHERE target = ? AND destination = ?)",
+                    [target, destination, target, destination],
+                )
+            self._db.conn.executemany(
+                "UPDATE chunks SET state = 'pending', session = NULL, written = NULL, there = NULL, rejected = NULL,"
+                " dropped = NULL, key_ranges = NULL, digest = NULL WHERE state = 'acked' AND target = ? AND unit = ?",
+                [(target, u.key) for u in units],
+            )
+
     def enter_unit(self, target: str, unit: Unit, epoch: int, chunks: Sequence[CopyChunk]) -> None:
         """Record a unit and its cut, once; chunks that are known keep their state."""
         with self._commit("enter_unit"):
             self._db.execute(
-                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
-                " (SELECT coalesce(max(seen), 0) + 1 FROM units))",
-                [target, unit.key, unit.address, unit.destination, unit.path, unit.content, unit.modified, unit.rows],
+                "INSERT OR REPLACE INTO units (target, key, address, destination, path, content, modified, rows,"
+                " origins, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(seen), 0) + 1 FROM units))",
+                [
+                    target,
+                    unit.key,
+                    unit.address,
+                    unit.destination,
+                    unit.path,
+                    unit.content,
+                    unit.modified,
+                    unit.rows,
+                    json.dumps(unit.origins, ensure_ascii=False),
+                ],
             )
             self._db.conn.executemany(
                 "INSERT OR IGNORE INTO chunks (target, unit, epoch, n, lo, hi, state, attempt)"
@@ -139,9 +223,13 @@ class Journal(View):
                 [(target, unit.key, epoch, c.n, c.lo, c.hi) for c in chunks],
             )
 
-    def saw(self, target: str, unit: str, modified: int) -> None:
-        """Record the time of a file whose content was compared and is the same."""
-        self._write("saw", "UPDATE units SET modified = ? WHERE target = ? AND key = ?", [modified, target, unit])
+    def saw(self, target: str, units: Sequence[Unit]) -> None:
+        """Record the times of files whose content was compared and is the same, and how they are mapped."""
+        with self._commit("saw"):
+            self._db.conn.executemany(
+                "UPDATE units SET modified = ?, origins = ? WHERE target = ? AND key = ?",
+                [(u.modified, json.dumps(u.origins, ensure_ascii=False), target, u.key) for u in units],
+            )
 
     # -- the chunk protocol ---------------------------------------------------------------------------------
 
@@ -165,9 +253,9 @@ class Journal(View):
         epoch: int,
         n: int,
         outcome: Outcome,
-        rejects: Sequence[tuple[int, str, str, str]] = (),
+        rejects: Sequence[tuple[int, str, str, str, str | None]] = (),
     ) -> None:
-        """Commit that the server acknowledged a chunk; ``rejects`` are (row, field, value, why)."""
+        """Commit that the server acknowledged a chunk; ``rejects`` are (row, field, value, why, key)."""
         now = _now()
         with self._commit("acked"):
             self._db.execute("UPDATE runs SET heartbeat = ? WHERE id = (SELECT max(id) FROM runs)", [now])
@@ -189,7 +277,7 @@ class Journal(View):
                 ],
             )
             self._db.conn.executemany(
-                "INSERT OR REPLACE INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(target, unit, epoch, n, *reject) for reject in rejects],
             )
 

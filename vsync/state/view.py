@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from vsync.planning.facts import FileFacts, JournalFacts, SessionFacts
+from vsync.planning.facts import FileFacts, JournalFacts, Owed, SessionFacts
 from vsync.state.file import StateFile
 
 if TYPE_CHECKING:
     from vsync.connectors.base import Bounds
     from vsync.planning.steps import Destination
+
+PACE_CHUNKS = 64
+"""The chunks that a run's pace is taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class RunRecord:
     ended: str | None
     exit_code: int | None
 
+    @property
+    def clock_went_back(self) -> bool:
+        """Whether the machine's clock was set back meanwhile; times are shown, and decide nothing."""
+        return self.heartbeat < self.started or (self.ended is not None and self.ended < self.heartbeat)
+
 
 class View(StateFile):
     """One state file, open for reading. Raises JournalError where it cannot be used."""
@@ -48,8 +57,8 @@ class View(StateFile):
         """Gather what is known of a target."""
         sessions = self._all(
             "SELECT destination, epoch, session, ended IS NOT NULL, content, collection_id, probe, before, left,"
-            " skipped FROM sessions s WHERE target = ? AND session = (SELECT max(session) FROM sessions t"
-            " WHERE t.target = s.target AND t.destination = s.destination)",
+            " skipped, checked, checked_how, partial FROM sessions s WHERE target = ? AND session ="
+            " (SELECT max(session) FROM sessions t WHERE t.target = s.target AND t.destination = s.destination)",
             [target],
         )
         chunks = self._all(
@@ -66,15 +75,23 @@ class View(StateFile):
             "SELECT address, path, content, rows, modified FROM units WHERE target = ? ORDER BY seen",
             [target],
         )
-        resources = self._all("SELECT address, finished FROM resources WHERE target = ?", [target])
+        resources = self._all(
+            "SELECT address, finished, collection_id, partial FROM resources WHERE target = ?", [target]
+        )
+        owed = self._all("SELECT kind, name, collection FROM owed WHERE target = ?", [target])
         return JournalFacts(
-            collections={a: bool(f) for a, f in resources},
+            collections={a: bool(f) for a, f, _, _ in resources},
+            ids={a: i for a, _, i, _ in resources},
+            partial=frozenset(a for a, _, _, partial in resources if partial),
             sessions={
-                r[0]: SessionFacts(r[1], r[2], bool(r[3]), r[4], r[5], bool(r[6]), r[7], r[8], bool(r[9]))
+                r[0]: SessionFacts(
+                    r[1], r[2], bool(r[3]), r[4], r[5], bool(r[6]), r[7], r[8], bool(r[9]), r[10], r[11], bool(r[12])
+                )
                 for r in sessions
             },
             acked={u: frozenset(n) for u, n in done.items()},
             in_doubt={u: frozenset(n) for u, n in doubt.items()},
+            owed=frozenset(Owed(*row) for row in owed),
             files={(address, path): FileFacts(*rest) for address, path, *rest in files},
         )
 
@@ -154,13 +171,25 @@ class View(StateFile):
         return [(n, lo, hi, [(first, last) for first, last in json.loads(text)]) for n, lo, hi, text in rows]
 
     def rejects(self, target: str) -> list[dict[str, Any]]:
-        """List every rejected row: unit's address and path, row number, field, value and why."""
+        """List every rejected row: unit's address and path, row number, key (JSON text), field, value and why."""
         rows = self._all(
-            "SELECT u.address, u.path, r.row, r.field, r.value, r.why FROM rejects r JOIN units u"
+            "SELECT u.address, u.path, r.row, r.key, r.field, r.value, r.why FROM rejects r JOIN units u"
             " ON u.target = r.target AND u.key = r.unit WHERE r.target = ? ORDER BY u.address, u.path, r.row",
             [target],
         )
-        return [dict(zip(("address", "path", "row", "field", "value", "why"), r, strict=True)) for r in rows]
+        return [dict(zip(("address", "path", "row", "key", "field", "value", "why"), r, strict=True)) for r in rows]
+
+    def pace(self, run: RunRecord) -> float | None:
+        """Give the rows a second of a run's last chunks; ``None`` where their times do not tell."""
+        rows, began, ended = self._all(
+            "SELECT sum(rows), min(sent), max(acked) FROM (SELECT written + there + rejected + dropped AS rows, sent,"
+            " acked FROM chunks WHERE target = ? AND state = 'acked' AND sent >= ? ORDER BY acked DESC LIMIT ?)",
+            [run.target, run.started, PACE_CHUNKS],
+        )[0]
+        if rows is None:
+            return None
+        seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+        return rows / seconds if seconds > 0 else None
 
     def progress(self, target: str) -> list[tuple[str, str, int, int, int, int, int]]:
         """Sum up each data item: address, path, chunks, done, in doubt, rows, rows done; in the present epoch."""
