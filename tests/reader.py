@@ -48,7 +48,12 @@ def count(client: MilvusClient, name: str, expression: str = "id >= 0", partitio
 
 
 def read(
-    client: MilvusClient, name: str, field: str, values: Sequence[Any], fields: Sequence[str]
+    client: MilvusClient,
+    name: str,
+    field: str,
+    values: Sequence[Any],
+    fields: Sequence[str],
+    partition: str | None = None,
 ) -> list[dict[str, Any]]:
     """Fetch the rows whose ``field`` is one of the values, by `in` lists with an explicit limit."""
     found: list[dict[str, Any]] = []
@@ -59,6 +64,7 @@ def read(
             filter=f"{field} in [{', '.join(part)}]",
             output_fields=list(fields),
             limit=WINDOW,
+            partition_names=[partition] if partition else None,
             consistency_level="Strong",
         )
         assert len(answer) < WINDOW
