@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the servers that
 
 import bench_measure as bm
 import bench_report as report
+from bench_check import measure_check
 from bench_measure import KINDS, MIB, Kind, Shape, Used
 from bench_report import Runs, Target
 
@@ -71,6 +72,8 @@ def main() -> int:
         if args.explore:
             explore(args, folder)
             return 0
+        if args.check:
+            return check(args, folder)
         missed = [t for kind in args.server for t in measure_all(args, KINDS[kind], kind, folder) if not t.reached]
         missed += [t for t in [measure_plan(folder, args.shape[0], args.chunks)] if not t.reached]
     finally:
@@ -96,6 +99,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--explore", action="store_true", help="compare chunk sizes, requests in flight, upserts and inserts instead"
     )
+    parser.add_argument("--check", action="store_true", help="measure `vsync check` beside reading both sides instead")
+    parser.add_argument("--rows", type=int, default=400_000, help="of --check: rows of GloVe (400,000)")
     args = parser.parse_args()
     args.server = args.server or list(KINDS)
     args.shape = args.shape or (QUICK if args.quick else SHAPES)
@@ -175,6 +180,17 @@ def measure_plan(folder: Path, one: Shape, chunks: int) -> Target:
     target = Target(f"plan of {chunks:,} chunks, over one of 1 ({few:.2f} s)", many - few, 1, at_most=True, unit=" s")
     print(f"\n{target}", flush=True)
     return target
+
+
+def check(args: argparse.Namespace, folder: Path) -> int:
+    """Measure `vsync check --full`, and look whether it finds what was planted."""
+    missed = 0
+    for name in args.server:
+        for target in measure_check(KINDS[name], name, folder, args.rows, min(args.repeat, 3), say):
+            print(target, flush=True)
+            missed += not target.reached
+        shutil.rmtree(folder / "server")
+    return int(bool(missed))
 
 
 def explore(args: argparse.Namespace, folder: Path) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import xxhash
+from numpy.typing import NDArray
 
-from vsync.rows.buffers import byte_lengths, byte_offsets, byte_rows, list_parts, numbers, valid_mask
+from vsync.rows.buffers import Numbers, byte_lengths, byte_offsets, byte_rows, list_parts, numbers, valid_mask
 from vsync.rows.forms import arrow_type
 from vsync.schema import DYNAMIC_FIELD, DataType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterable, Sequence
 
     from vsync.schema import Field
+
+Digests = NDArray[np.uint64]
+
+_NULL = np.uint64(0xA0761D6478BD642F)
 
 
 def digest(rows: pa.RecordBatch) -> str:
@@ -72,72 +76,95 @@ def _update(state: xxhash.xxh3_128, array: pa.Array) -> None:
         raise TypeError(f"rows hold no {kind}")
 
 
-def row_digests(batch: pa.RecordBatch, fields: Sequence[Field]) -> NDArray[np.uint64]:
-    """Give 64 bits of xxh3 for each row over these fields: equal for rows that a server takes for the same.
+def row_digests(batch: pa.RecordBatch, fields: Sequence[Field]) -> Digests:
+    """Give 64 bits for each row over these fields: equal for rows that a server takes for the same."""
+    return mixed(field_digests(batch, fields))
 
-    Values count by their bits. A null in a field with a default is that default, JSON counts by its values (a server
-    may write it anew), and no dynamic values are an empty object.
+
+def field_digests(batch: pa.RecordBatch, fields: Sequence[Field]) -> Digests:
+    """Give 64 bits for each value of these fields, a row each: equal for values that a server takes for the same.
+
+    Values count by their bits, but for NaN in scalars, of which servers keep no more. A null in a field with a default
+    is that default, JSON counts by its values (a server may write it anew), and no dynamic values are an empty object.
     """
-    if not fields or not batch.num_rows:
-        return np.zeros(batch.num_rows, np.uint64)
-    cells = [_cells(batch.column(field.name), field) for field in fields]
-    return _hashes(np.concatenate(cells, axis=1) if len(cells) > 1 else cells[0])
+    digests = np.empty((batch.num_rows, len(fields)), np.uint64)
+    for place, field in enumerate(fields):
+        digests[:, place] = _field_digests(batch.column(field.name), field)
+    return digests
 
 
-def _hashes(matrix: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    rows, width = matrix.shape
-    view = memoryview(np.ascontiguousarray(matrix)).cast("B")
-    starts = range(0, rows * width, width)
-    digests = (xxhash.xxh3_64_intdigest(view[start : start + width]) for start in starts)
-    return np.fromiter(digests, np.uint64, rows)
+def mixed(digests: Digests) -> Digests:
+    """Make one digest of each row of them; what differs in one field alone never gives the same."""
+    made = np.zeros(len(digests), np.uint64)
+    for column in digests.T:
+        # The finalizer of splitmix64: every bit of what goes in changes half of those that come out.
+        made = (made + np.uint64(0x9E3779B97F4A7C15)) ^ column
+        made = (made ^ (made >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        made = (made ^ (made >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        made ^= made >> np.uint64(31)
+    return made
 
 
-def _cells(column: pa.Array, field: Field) -> NDArray[np.uint8]:
-    """Lay the values side by side in memory, a row each: those of fixed size as they are, others by a hash."""
-    is_json = field.type is DataType.JSON
+def _field_digests(column: pa.Array, field: Field) -> Digests:
     if field.name == DYNAMIC_FIELD:
         column = column.fill_null(b"{}")
-    elif field.default is not None and column.null_count and not is_json:
-        column = column.fill_null(pa.scalar(field.default, arrow_type(field)))
-    cells = _values(column.cast(pa.binary()) if pa.types.is_string(column.type) else column, is_json=is_json)
-    if not field.nullable and not column.null_count:
-        return cells
-    valid = valid_mask(column)
-    return np.concatenate([np.where(valid[:, None], cells, 0), valid[:, None].view(np.uint8)], axis=1)
+    elif field.default is not None and column.null_count:
+        default = json.dumps(field.default).encode() if field.type is DataType.JSON else field.default
+        column = column.fill_null(pa.scalar(default, arrow_type(field)))
+    if field.type is DataType.JSON:
+        texts = column.fill_null(b"null").to_pylist()  # not a vector: JSON
+        if field.name == DYNAMIC_FIELD:
+            texts = [b"{}" if text in {b"", b"null"} else text for text in texts]
+        digests = _hashed(map(_canonical, texts), len(column))
+    else:
+        digests = _value_digests(column)
+    if column.null_count:
+        digests[~valid_mask(column)] = _NULL
+    return digests
 
 
-def _values(column: pa.Array, *, is_json: bool) -> NDArray[np.uint8]:
+def _value_digests(column: pa.Array) -> Digests:
+    """Digest each value; what stands in a null's place is arbitrary."""
     kind, rows = column.type, len(column)
     if pa.types.is_fixed_size_list(kind):
-        return numbers(list_parts(column)[1]).reshape(rows, kind.list_size).view(np.uint8)
+        return _hashed(numbers(list_parts(column)[1]).reshape(rows, kind.list_size), rows)
     if pa.types.is_fixed_size_binary(kind):
-        return byte_rows(column)
+        return _hashed(byte_rows(column), rows)
     if pa.types.is_boolean(kind):
-        return column.fill_null(value=False).to_numpy(zero_copy_only=False).astype(np.uint8)[:, None]
+        column = column.cast(pa.uint8())
     if pa.types.is_primitive(kind):
-        return np.ascontiguousarray(numbers(column)).view(np.uint8).reshape(rows, kind.bit_width // 8)
+        return _one_nan(numbers(column)).view(f"u{column.type.bit_width // 8}").astype(np.uint64)
     if pa.types.is_list(kind):
-        texts = (repr(value).encode() for value in _bits(column).to_pylist())  # not a vector: an ARRAY's scalars
-    else:
-        given = column.fill_null(b"").to_pylist()  # not a vector: text, JSON, or a sparse vector's bytes
-        texts = (_canonical(text) for text in given) if is_json else iter(given)
-    hashes = np.fromiter((xxhash.xxh3_64_intdigest(text) for text in texts), np.uint64, rows)
-    return hashes.view(np.uint8).reshape(rows, 8)
+        return _list_digests(*list_parts(column))
+    texts = column.cast(pa.binary()).fill_null(b"")
+    return _hashed(texts.to_pylist(), rows)  # not a vector: text, or a sparse vector's bytes
 
 
-def _bits(column: pa.Array) -> pa.Array:
-    """View lists of floats as lists of integers: a NaN has no text that tells its bits."""
-    wide = {pa.float32(): pa.int32(), pa.float64(): pa.int64()}.get(column.type.value_type)
-    if wide is None:
-        return column
-    offsets, child = list_parts(column)
-    ends = pa.array(offsets, pa.int32(), mask=np.append(~valid_mask(column), False))
-    return pa.ListArray.from_arrays(ends, child.view(wide))
+def _list_digests(offsets: NDArray[np.int64], child: pa.Array) -> Digests:
+    if pa.types.is_string(child.type):
+        ends = byte_offsets(child)
+        lengths, data = byte_lengths(child), memoryview(child.buffers()[2] or b"")
+        cells = (
+            xxhash.xxh3_64_intdigest(data[ends[lo] : ends[hi]], seed=xxhash.xxh3_64_intdigest(lengths[lo:hi].tobytes()))
+            for lo, hi in pairwise(offsets)
+        )
+        return np.fromiter(cells, np.uint64, len(offsets) - 1)
+    flat = numbers(child.cast(pa.uint8())) if pa.types.is_boolean(child.type) else _one_nan(numbers(child))
+    return _hashed((flat[lo:hi] for lo, hi in pairwise(offsets)), len(offsets) - 1)
+
+
+def _one_nan(values: Numbers) -> Numbers:
+    """Make all NaNs the same: Milvus 2.3.5 gives another one than it was given."""
+    return np.where(np.isnan(values), values.dtype.type(np.nan), values) if values.dtype.kind == "f" else values
+
+
+def _hashed(values: Iterable[Any], rows: int) -> Digests:
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, values), np.uint64, rows)
 
 
 def _canonical(text: bytes) -> bytes:
     """Write JSON so that equal values are equal bytes; what is none stays as it is."""
     try:
         return json.dumps(json.loads(text), sort_keys=True).encode()
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

@@ -1,0 +1,164 @@
+"""What ``vsync check`` does, as a function: compare the data of a spec with what its target holds."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vsync.api import state_path, target_of, view_of
+from vsync.errors import LockedError
+from vsync.planning.choice import Choice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from vsync.applying.events import Event as ApplyEvent
+    from vsync.applying.events import Waiting
+    from vsync.checking import Side
+    from vsync.checking.findings import Compared, Event, Finding, How
+    from vsync.planning.repair import Mend
+    from vsync.planning.steps import Plan
+    from vsync.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check came to. ``seed`` is what a sample was drawn by, ``repair`` the plan that mends what was found."""
+
+    target_label: str
+    compared: tuple[Compared, ...]
+    seed: int | None = None
+    repair: Plan | None = None
+
+    @property
+    def differences(self) -> int:
+        """How many rows differ."""
+        return sum(c.differences for c in self.compared)
+
+
+def check(
+    spec: Spec,
+    *,
+    how: How = "keys",
+    sample: int = 0,
+    seed: int | None = None,
+    one_way: bool = False,
+    repair: bool = False,
+    state: Path | None = None,
+    choice: Choice | None = None,
+    transfers: int | None = None,
+    report: Callable[[Event | Waiting], None] | None = None,
+) -> Checked:
+    """Compare the rows of a spec's files with those of its target; neither is written to.
+
+    ``how`` is ``counts``, ``keys``, ``content``, or ``sample`` with the number of rows to draw. Every difference is
+    reported as it is found. Raises where sources or target cannot be read, ConflictError where they cannot be compared.
+    """
+    from vsync.applying.retry import Retry
+    from vsync.applying.settings import TRANSFERS
+    from vsync.applying.worker import Sources
+    from vsync.checking import Checks, Ways, check_sides, sides
+    from vsync.observing import gather
+    from vsync.planning.repair import repair_plan
+
+    say = report or _silent
+    choice = choice or Choice()
+    drawn_by = secrets.randbelow(2**32) if seed is None else seed
+    path = state_path(spec, state)
+
+    def wait(event: ApplyEvent) -> None:
+        say(event)  # type: ignore[arg-type]  # all that a retry reports is that it waits
+
+    with target_of(spec) as target, view_of(path) as view, closing(Sources(spec.folder)) as sources:
+        facts = gather(spec, target, view, choice)
+        found = sides(spec, facts, choice, one_way=one_way)
+        noted: list[Finding] = []
+        ways = Ways(
+            target, sources.use, Retry(wait).call, _noting(say, noted) if repair else say, transfers or TRANSFERS
+        )
+        compared = check_sides(found, ways, Checks(how, one_way, sample, drawn_by))
+        mends = [mend_of(side, one, noted) for side, one in zip(found, compared, strict=True)]
+        made = repair_plan(spec, facts, choice, mends) if repair else None
+        done = Checked(target.label, tuple(compared), drawn_by if how == "sample" else None, made)
+        identity = target.identity
+    if not one_way:
+        _record(path, identity, found, compared)
+    return done
+
+
+def _record(path: Path, target: str, sides: Sequence[Side], compared: Sequence[Compared]) -> None:
+    """Record when destinations were found equal, where the state knows them and nobody writes it."""
+    from vsync.state.journal import Journal, holder
+    from vsync.state.lock import locked
+
+    equal = [
+        one
+        for side, one in zip(sides, compared, strict=True)
+        if side.session is not None and one.how in {"keys", "content"} and not (one.differences or one.left_out)
+    ]
+    if not equal or not path.exists():
+        return
+    with suppress(LockedError), locked(path, holder()), closing(Journal(path)) as journal:
+        for one in equal:
+            journal.checked(target, one.address, one.how)
+
+
+def _noting(say: Callable[[Event | Waiting], None], noted: list[Finding]) -> Callable[[Event | Waiting], None]:
+    """Keep the findings that pass by."""
+    from vsync.checking.findings import Found
+
+    def hear(event: Event | Waiting) -> None:
+        if isinstance(event, Found):
+            noted.extend(event.findings)
+        say(event)
+
+    return hear
+
+
+def mend_of(side: Side, compared: Compared, noted: Sequence[Finding]) -> Mend:
+    """Say of a destination's findings what is to be mended."""
+    from vsync.planning.repair import Mend, repaired_destination
+
+    to = repaired_destination(
+        side.address,
+        side.collection.name,
+        side.partition,
+        side.units,
+        side.session,
+        write=side.write,
+        skips=side.skips,
+        exclusive=side.exclusive,
+        counted=compared.target,
+    )
+    mend = Mend(to, side.collection, side.units, side.session, rows=_rows_in_the_end(side, compared))
+    doubled = {f.key for f in noted if f.address == side.address and f.symbol == "2"}
+    for f in (f for f in noted if f.address == side.address):
+        known = f.unit >= 0
+        if f.symbol == "-" and f.key is not None:
+            mend.extra.append(f.key)
+        elif f.symbol == "+" and not side.keyed:
+            mend.lost += 1
+        elif f.symbol == "2" and known:
+            mend.anew.setdefault(f.unit, []).append(f.row)
+        elif f.symbol == "2" and f.key is not None:
+            mend.copies += f.copies - 1
+        elif f.symbol in "+*" and f.key is not None and f.key not in doubled:
+            mend.again.setdefault(f.unit, []).append(f.row)
+            mend.missing.update([f.key] if f.symbol == "+" else [])
+        elif f.key is None:
+            mend.untold += f.copies
+    return mend
+
+
+def _rows_in_the_end(side: Side, compared: Compared) -> int:
+    """Count what the destination holds when all is mended, and nothing is deleted that its data does not hold."""
+    if compared.how == "sample":
+        return compared.target + compared.missing
+    return compared.source + compared.beyond if side.keyed else compared.target
+
+
+def _silent(_event: object) -> None:
+    """Report nothing."""

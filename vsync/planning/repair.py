@@ -1,0 +1,174 @@
+"""What a check found, as a plan that mends it: rows written again from their files, others deleted where allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vsync.errors import Problem
+from vsync.planning.build import observed_digest
+from vsync.planning.steps import Change, DeleteRows, Destination, Flush, Plan, Recount, RewriteRows, content_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from vsync.planning.choice import Choice
+    from vsync.planning.facts import Facts, SessionFacts
+    from vsync.planning.steps import Step, Unit
+    from vsync.schema import Collection
+    from vsync.spec import Spec
+
+MOST_ROWS = 1_000_000
+"""More are not mended one by one."""
+
+
+@dataclass(slots=True)
+class Mend:
+    """What is to be mended at one destination.
+
+    ``again`` and ``anew`` map a unit's position to the numbers of rows that are written again, and of those that are
+    deleted before. ``missing`` and ``extra`` are keys that only the source, or only the target has, these with so many
+    ``copies`` more; ``lost`` counts missing rows that have no key, ``untold`` those that are counted and cannot be told
+    by a key. ``rows`` is what the destination holds in the end, if ``extra`` stay.
+    """
+
+    destination: Destination
+    collection: Collection
+    units: tuple[Unit, ...]
+    session: SessionFacts | None
+    rows: int = 0
+    again: dict[int, list[int]] = field(default_factory=dict)
+    anew: dict[int, list[int]] = field(default_factory=dict)
+    missing: set[int | str] = field(default_factory=set)
+    extra: list[int | str] = field(default_factory=list)
+    copies: int = 0
+    lost: int = 0
+    untold: int = 0
+
+    @property
+    def changes(self) -> int:
+        """How many rows are to be written or deleted."""
+        return len(self.extra) + sum(len(rows) for way in (self.again, self.anew) for rows in way.values())
+
+
+def repair_plan(spec: Spec, facts: Facts, choice: Choice, mends: Sequence[Mend]) -> Plan:
+    """Build the plan that mends what was found; what cannot be mended is a conflict in it."""
+    mends = [m for m in mends if m.changes or m.lost or m.untold]
+    conflicts = [p for m in mends for p in _conflicts(m, mends, choice)]
+    units: list[Unit] = []
+    steps: list[Step] = []
+    changes: list[Change] = []
+    for m in mends:
+        deleted = m.extra if m.destination.address in choice.allow_destroy else []
+        gone = len(deleted) + m.copies if deleted else 0
+        if deleted:
+            steps.insert(0, DeleteRows(m.destination.address, tuple(deleted)))
+        rewrites = list(_rewrites(m, len(units)))
+        units += m.units
+        steps += rewrites
+        if rewrites or deleted:
+            steps += [Flush(m.collection.name), Recount(m.destination.address, m.rows - gone)]
+        changes += _changes(m, deleted=bool(deleted))
+    return Plan(
+        spec=spec.long(),
+        spec_name=spec.name or "vsync.yaml",
+        folder=str(spec.folder),
+        spec_digest=spec.digest,
+        target=facts.target.identity,
+        target_label=facts.target.label,
+        observed={m.collection.name: observed_digest(facts.target.live.get(m.collection.name)) for m in mends},
+        collections={m.collection.name: m.collection for m in mends},
+        destinations=tuple(m.destination for m in mends),
+        units=tuple(units),
+        steps=() if conflicts else tuple(steps),
+        changes=tuple(changes),
+        conflicts=tuple(conflicts),
+        only=choice.only,
+        leave_out=choice.leave_out,
+        allow_destroy=choice.allow_destroy,
+    )
+
+
+def repaired_destination(
+    address: str,
+    collection: str,
+    partition: str | None,
+    units: Sequence[Unit],
+    session: SessionFacts | None,
+    *,
+    write: str,
+    skips: bool,
+    exclusive: bool,
+    counted: int,
+) -> Destination:
+    """Say of a destination what carrying out a repair asks of it; its session is the one that the journal has."""
+    return Destination(
+        address=address,
+        collection=collection,
+        partition=partition,
+        write=write,
+        probe=False,
+        strict=False,
+        on_bad_row="skip" if skips else "error",
+        content=session.content if session else content_key([u.key for u in units]),
+        epoch=session.epoch if session else 0,
+        session=session.session if session else 0,
+        before=counted,
+        exclusive=exclusive,
+    )
+
+
+def _rewrites(m: Mend, first: int) -> Iterator[RewriteRows]:
+    for anew, of_units in ((True, m.anew), (False, m.again)):
+        for unit, numbers in sorted(of_units.items()):
+            yield RewriteRows(first + unit, ranges(numbers), anew)
+
+
+def ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Join numbers that follow each other, the last of each range excluded."""
+    joined: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if joined and joined[-1][1] == number:
+            joined[-1] = (joined[-1][0], number + 1)
+        else:
+            joined.append((number, number + 1))
+    return tuple(joined)
+
+
+def _conflicts(m: Mend, mends: Sequence[Mend], choice: Choice) -> Iterator[Problem]:
+    address = m.destination.address
+    all_of_it = f"say write: overwrite and apply with --allow-destroy {address} to bring all rows again"
+    if m.session is not None and not m.session.done:
+        yield Problem(f"{address}: an apply of it has not finished", None, "finish it first: vsync apply")
+    if m.changes > MOST_ROWS:
+        yield Problem(f"{address}: {_rows(m.changes)} are too many to be mended one by one", None, all_of_it)
+    if m.lost:
+        what = f"{address} lacks {_rows(m.lost)}, and the server makes the keys (auto_id): a repair that is interrupted"
+        yield Problem(f"{what} could not tell which of them it has inserted", None, all_of_it)
+    if m.untold:
+        yield Problem(f"{address}: {_rows(m.untold)} counted that no key tells", None, all_of_it)
+    for other in mends:
+        to = other.destination
+        moved = m.missing.intersection(other.extra) if to.collection == m.destination.collection else set()
+        if moved and to.address not in choice.allow_destroy:
+            what = f"{address}: {_rows(len(moved))} of its data in {to.address} instead"
+            yield Problem(what, None, f"let them be deleted there: --allow-destroy {to.address}")
+
+
+def _changes(m: Mend, *, deleted: bool) -> Iterator[Change]:
+    address = m.destination.address
+    for n, unit in enumerate(m.units):
+        again, anew = len(m.again.get(n, ())), len(m.anew.get(n, ()))
+        if again + anew:
+            details = (f"{anew:,} are there more than once: their keys are deleted before",) if anew else ()
+            nbytes = round(unit.nbytes * (again + anew) / unit.rows)
+            yield Change("copy", unit.address, f"{unit.path}: rows again", details, None, again + anew, nbytes, 1)
+    if m.extra and deleted:
+        yield Change("destroy", address, f"{_rows(len(m.extra))} not in its data: deleted")
+    elif m.extra:
+        what = f"{_rows(len(m.extra))} not in its data: left alone"
+        yield Change("warn", address, what, (f"let them be deleted: --allow-destroy {address}",))
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row" if number == 1 else f"{number:,} rows"
