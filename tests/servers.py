@@ -226,6 +226,16 @@ class MilvusServer(Server):
             "LD_LIBRARY_PATH": library_path,
         }
 
+    def change(self, settings: Mapping[str, object]) -> None:
+        """Change settings of the running server: it reads its file again, every five seconds or so."""
+        self.settings |= settings
+        path = self.folder / "configs" / "milvus.yaml"
+        config = yaml.safe_load(path.read_text())
+        _set(config, settings)
+        new = path.with_suffix(".new")
+        new.write_text(yaml.safe_dump(config))
+        new.replace(path)
+
     def kill(self) -> None:
         super().kill()
         if self._process is not None:  # Milvus leaves one of these behind for every start
@@ -274,9 +284,7 @@ class MilvusServer(Server):
             "queryCoord.checkSegmentInterval": 100,
             "queryCoord.distPullInterval": 100,
         }
-        for key, setting in (own | self.settings).items():
-            *parents, last = key.split(".")
-            functools.reduce(lambda part, name: part.setdefault(name, {}), parents, config)[last] = setting
+        _set(config, own | self.settings)
         return config
 
     def _healthy(self) -> bool:
@@ -366,6 +374,12 @@ def _bind(held: contextlib.ExitStack, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _set(config: dict[str, Any], settings: Mapping[str, object]) -> None:
+    for key, setting in settings.items():
+        *parents, last = key.split(".")
+        functools.reduce(lambda part, name: part.setdefault(name, {}), parents, config)[last] = setting
 
 
 def _package_folder() -> Path:

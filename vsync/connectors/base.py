@@ -12,7 +12,8 @@ A *source* is one file or one collection, opened. It is described, cut into chun
 
 A *target* is observed, changed and written. Every method that changes it is one attempt with a deadline: it may be
 repeated by its caller, and looks before it acts. Whatever fails raises :class:`vsync.errors.TransientError` (worth a
-retry), :class:`vsync.errors.TooLargeError` or :class:`vsync.errors.TargetError`; nothing of a vendor passes through.
+retry), :class:`vsync.errors.TooLargeError` or :class:`vsync.errors.TargetError`; nothing of a vendor passes through. What
+is not there any more raises a TargetError that is a :class:`vsync.errors.StalePlanError` too.
 """
 
 from __future__ import annotations
@@ -136,21 +137,31 @@ class KeyRange:
 class Reader(Protocol):
     """What a collection, or one of its partitions, holds. Used by several threads at once; reads only.
 
-    Where a server holds two entities under one key, only ``count`` sees both: the others give one of them. Rows that
-    others write meanwhile may be there or not, but no row is given twice and none that stays is left out.
+    All that was written before it was opened is seen. Where a server holds two entities under one key, only ``count``
+    sees both: the others give one of them. Rows that others write meanwhile, also over rows that were there, may be
+    given or not; but no row is given twice, and none that nobody touches is left out.
     """
 
     def keys(self) -> Iterator[pa.Array]:
-        """Scan all primary keys in blocks: ascending, each once, none left out that was there when it began."""
+        """Scan all primary keys in blocks: ascending, each once, none left out that was there when it began.
+
+        The iterator outlives a TransientError: when it is asked again, it goes on with the block that failed.
+        """
 
     def read(self, keys: KeyRange, fields: Sequence[str]) -> pa.RecordBatch:
         """Read the rows of a range, ascending by key, each key once; columns in the order asked for."""
+
+    def scan(self, keys: KeyRange, fields: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Read the rows of a range in blocks, as ``read`` does all at once.
+
+        Where it raises TransientError it may be asked for the same block again.
+        """
 
     def fetch(self, keys: pa.Array, fields: Sequence[str]) -> pa.RecordBatch:
         """Read the rows with these keys, in any order; those that are not there are left out."""
 
     def count(self, keys: KeyRange) -> int:
-        """Count the entities of a range, strongly: also those under one key, and keys that no query returns."""
+        """Count the entities of a range: also those under one key, and keys that no query returns."""
 
 
 class Target(Protocol):
@@ -174,6 +185,9 @@ class Target(Protocol):
 
     def observe(self, names: Sequence[str], *, count: bool = True) -> dict[str, LiveCollection]:
         """Describe those of these collections that are there; counts are strong. Reads only."""
+
+    def collection_id(self, name: str) -> str | None:
+        """Tell the ``id`` that :meth:`observe` gives a collection; ``None`` where there is none. Cheap: asked often."""
 
     def collections(self) -> list[str]:
         """List the names of all collections, sorted."""

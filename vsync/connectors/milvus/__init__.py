@@ -3,7 +3,7 @@
 ``wire`` touches what is private to them, ``failures`` translates their errors, ``client`` is one database
 reached, ``capabilities`` and ``conflicts`` say what each server holds, ``describe`` and ``ddl`` are its
 collections, ``clear`` empties them, ``codec`` and ``decode`` are rows between Arrow and the wire, ``keys``
-questions about primary keys, ``write`` and ``target`` what the rest of vsync sees.
+questions about primary keys, ``write``, ``read`` and ``target`` what the rest of vsync sees.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ def conflicts(desired: Collection, server: Server) -> list[Problem]:
     for field in desired.fields:
         where = f"{address}.field.{field.name}"
         found += [Problem(what, where, hint) for what, hint in _of_field(field, holds, server)]
+    found += _of_names(desired, server)
     for partition in desired.partitions or ():
         found += [Problem(what, f"{address}.partition.{partition}", None) for what in _of_name(partition)]
     for alias in desired.aliases or ():
@@ -46,6 +47,16 @@ def conflicts(desired: Collection, server: Server) -> list[Problem]:
         where = f"{address}.index.{index.field}"
         found += [Problem(what, where, hint) for what, hint in _of_index(desired, index, holds, server)]
     return found
+
+
+def _of_names(desired: Collection, server: Server) -> Iterator[Problem]:
+    """Name the partitions and aliases of a server that has none."""
+    if not server.holds.partitions:
+        for partition in desired.partitions or ():
+            yield Problem(f"{server} has no partitions", f"collection.{desired.name}.partition.{partition}", None)
+    if not server.holds.aliases:
+        for alias in desired.aliases or ():
+            yield Problem(f"{server} has no aliases", f"alias.{alias}", None)
 
 
 def losses(desired: Collection, server: Server) -> list[tuple[str, str]]:

@@ -11,8 +11,10 @@ from vsync.connectors.milvus.capabilities import LITE
 from vsync.connectors.milvus.client import pairs
 from vsync.connectors.milvus.failures import (
     COLLECTION_NOT_FOUND,
+    GONE_HINT,
     INDEX_NOT_FOUND,
     NOT_LOADED,
+    GoneError,
     RefusedError,
 )
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
@@ -36,6 +38,14 @@ QUERY_SECONDS = 300.0
 
 EMBEDDED_SECONDS = 6 * 3_600.0
 """Lite builds indexes inside the call that asks for it."""
+
+FAILED_HINT = "mend the index in the spec where that is at fault, and run the same command again"
+BUILD_HINT = (
+    'Milvus 2.3 repeats a build that fails for ever, and says nothing of it: look for "failed to build index" in its log, '
+    "and mend the type or params of the index in the spec"
+)
+LOAD_HINT = "the server goes on by itself: look at its log; is its memory enough?"
+FLUSH_HINT = "the server goes on by itself: look at its log"
 
 
 def look(client: Client, name: str) -> Any | None:
@@ -93,6 +103,8 @@ def drop_collection(client: Client, name: str) -> None:
 
 def aliases(client: Client) -> dict[str, str]:
     """Map every alias to its collection."""
+    if not client.server.holds.aliases:
+        return {}
     request = milvus_pb2.ListAliasesRequest()
     names = client.call("ListAliases", request, doing="listing aliases").aliases
     found = {}
@@ -121,8 +133,10 @@ def set_properties(client: Client, name: str, properties: Mapping[str, str]) -> 
 
 def partitions(client: Client, collection: str) -> list[str]:
     """List the partitions, with Milvus's own ones."""
+    if not client.server.holds.partitions:
+        return [describe.DEFAULT_PARTITION]
     request = milvus_pb2.ShowPartitionsRequest(collection_name=collection)
-    return list(client.call("ShowPartitions", request).partition_names)
+    return list(client.call("ShowPartitions", request, doing=f"describing {collection}").partition_names)
 
 
 def create_partition(client: Client, collection: str, partition: str) -> None:
@@ -147,7 +161,7 @@ def indexes(client: Client, collection: str) -> list[Any]:
     """List the indexes, as the server describes them."""
     try:
         request = milvus_pb2.DescribeIndexRequest(collection_name=collection)
-        return list(client.call("DescribeIndex", request).index_descriptions)
+        return list(client.call("DescribeIndex", request, doing=f"describing {collection}").index_descriptions)
     except RefusedError as error:
         if error.code == INDEX_NOT_FOUND:
             return []
@@ -157,17 +171,28 @@ def indexes(client: Client, collection: str) -> list[Any]:
 def create_index(client: Client, collection: str, field: Field, index: Index, progress: Callable[[int], None]) -> None:
     """Create an index where the field has none, and wait until it is built; ``progress`` is told percents."""
     doing = f"building the index of {collection}.{field.name}"
-    if _index_of(client, collection, field.name) is None:
-        request = describe.index_request(collection, field, index, client.server.holds)
-        client.call("CreateIndex", request, timeout=_long(client), doing=doing)
     states = common_pb2.IndexState
-    watch = _Watch(client, doing)
+    found = _index_of(client, collection, field.name)
+    if found is not None and found.state == states.Failed:  # a server that says so does not try again by itself
+        drop_index(client, collection, field.name)
+        found = None
+    if found is None:
+        request = describe.index_request(collection, field, index, client.server.holds)
+        try:
+            client.call("CreateIndex", request, timeout=_long(client), doing=doing)
+        except RefusedError as error:
+            if error.problems[0].hint is not None:
+                raise
+            what = error.problems[0].what
+            raise RefusedError(what, code=error.code, where=client.place, hint=FAILED_HINT) from error
+    watch = _Watch(client, doing, BUILD_HINT)
     while True:
         built = _index_of(client, collection, field.name)
         if built is None:
-            raise TargetError(f"{doing}: the index is gone", where=client.place)
+            raise GoneError(f"{doing}: it is gone", code=INDEX_NOT_FOUND, where=client.place, hint=GONE_HINT)
         if built.state == states.Failed:
-            raise TargetError(f"{doing}: {built.index_state_fail_reason}", where=client.place)
+            reason = built.index_state_fail_reason or "the server gives no reason"
+            raise TargetError(f"{doing}: it failed: {reason}", where=client.place, hint=FAILED_HINT)
         if built.state == states.Finished and built.pending_index_rows == 0:
             return
         progress(100 * built.indexed_rows // max(1, built.total_rows))
@@ -205,7 +230,7 @@ def load(client: Client, collection: str, progress: Callable[[int], None]) -> No
                 raise
             _index_again(client, collection)
             _ask_to_load(client, collection)
-    watch = _Watch(client, doing)
+    watch = _Watch(client, doing, LOAD_HINT)
     while True:
         request = milvus_pb2.GetLoadingProgressRequest(collection_name=collection)
         percent = int(client.call("GetLoadingProgress", request, doing=doing).progress)
@@ -252,7 +277,7 @@ def flush(client: Client, collection: str) -> None:
         flush_ts=answer.coll_flush_ts[collection],
         collection_name=collection,
     )
-    watch = _Watch(client, doing)
+    watch = _Watch(client, doing, FLUSH_HINT)
     while not client.call("GetFlushState", state, doing=doing).flushed:
         watch.saw(None)
 
@@ -264,26 +289,46 @@ def count(client: Client, collection: str, key: Field, partition: str | None) ->
         request = milvus_pb2.GetPartitionStatisticsRequest(collection_name=collection, partition_name=partition)
         answer = client.call("GetPartitionStatistics", request, doing=f"counting {collection}")
         return next(int(stat.value) for stat in answer.stats if stat.key == "row_count")
-    if not client.server.holds.counts_unloaded and load_state(client, collection) != common_pb2.LoadStateLoaded:
-        return None
+    if not client.server.holds.counts_unloaded:
+        state = load_state(client, collection)
+        if state == common_pb2.LoadStateLoading:
+            # To take it for not loaded would decide by chance: one that is, is again in a moment, after a restart.
+            raise _not_ready(client, f"counting {collection}")
+        if state != common_pb2.LoadStateLoaded:
+            return None
     expression = keys.everything(key) if partition is not None else ""
     question = keys.query(collection, expression, ["count(*)"], partitions=[partition] if partition else [])
     return keys.counted(ask(client, question, doing=f"counting {collection}"))
 
 
 def ask(client: Client, question: Any, *, doing: str) -> Any:
-    """Send a query; a server that says both that the collection is loaded and that it is not is starting."""
+    """Send a query; a server that says that the collection is not loaded, but is or will be, is starting."""
+    if not client.server.holds.newline_literals and keys.has_newline(question.expr):
+        raise TargetError(
+            f"{doing}: {client.server} cannot be asked for a key with a line break: it answers wrongly",
+            where=client.place,
+        )
     try:
         return client.call("Query", question, timeout=QUERY_SECONDS, doing=doing)
     except RefusedError as error:
-        loaded = common_pb2.LoadStateLoaded
-        if error.code != NOT_LOADED or load_state(client, question.collection_name) != loaded:
+        coming = {common_pb2.LoadStateLoaded, common_pb2.LoadStateLoading}
+        if error.code != NOT_LOADED or load_state(client, question.collection_name) not in coming:
             raise
-        raise TransientError(
-            f"{doing}: the collection is not ready yet",
-            where=client.place,
-            hint="the server has just started",
-        ) from error
+        raise _not_ready(client, doing) from error
+
+
+def _not_ready(client: Client, doing: str) -> TransientError:
+    hint = (
+        "it is being loaded, or the server has just started; if that lasts, look at its log, or release the collection"
+    )
+    return TransientError(f"{doing}: the collection is not ready yet", where=client.place, hint=hint)
+
+
+def now(client: Client) -> int | None:
+    """Ask for the server's time, which questions may refer to; None where it tells none, and answers as of now."""
+    if not client.server.holds.timestamps:
+        return None
+    return int(client.call("AllocTimestamp", milvus_pb2.AllocTimestampRequest()).timestamp)
 
 
 def count_where(client: Client, collection: str, expression: str, partition: str | None = None) -> int:
@@ -295,8 +340,8 @@ def count_where(client: Client, collection: str, expression: str, partition: str
 class _Watch:
     """Waits between two looks at something slow; gives up when nothing has changed for long."""
 
-    def __init__(self, client: Client, doing: str) -> None:
-        self._client, self._doing = client, doing
+    def __init__(self, client: Client, doing: str, hint: str) -> None:
+        self._client, self._doing, self._hint = client, doing, hint
         self._seen: Any = self
         self._since = time.monotonic()
 
@@ -307,7 +352,7 @@ class _Watch:
             raise TransientError(
                 f"{self._doing}: nothing has changed for {STALLED_SECONDS / 60:.0f} minutes",
                 where=self._client.place,
-                hint="the server goes on by itself: look at its log, and run apply again",
+                hint=self._hint,
             )
         time.sleep(POLL_SECONDS)
 

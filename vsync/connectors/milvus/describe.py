@@ -90,7 +90,7 @@ def read_collection(answer: Any, holds: Capabilities, partitions: Iterable[str],
     properties = {p.key: p.value for p in answer.properties if p.key != LITE_ID}
     layout = holds.tells_layout
     return Collection(
-        name=answer.collection_name,
+        name=answer.schema.name,  # Milvus Lite 2 says it nowhere else
         fields=fields,
         dynamic=answer.schema.enable_dynamic_field,
         description=answer.schema.description if holds.tells_description else None,

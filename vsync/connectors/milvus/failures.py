@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from pymilvus.exceptions import MilvusException
 
-from vsync.errors import TargetError, TooLargeError, TransientError
+from vsync.errors import StalePlanError, TargetError, TooLargeError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COLLECTION_NOT_FOUND, NOT_LOADED, PARTITION_NOT_FOUND, INDEX_NOT_FOUND = 100, 101, 200, 700
 
-# Milvus refused before doing anything: rate limits, quotas, too many requests.
+# Milvus refused before doing anything: out of memory, too many requests, out of disk, rate limits, closed for writing.
 _REFUSED_FOR_NOW = {3, 4, 7, 8, 9}
+_TOO_FAST = {4, 8}
 # Service unavailable, time tick delay, not fully loaded, replicas, channels, segments and nodes on the move
 # (after a restart for half a minute), its object store away.
 _ON_THE_MOVE = {2, 11, 12, 103, 202, 400, 401, *range(500, 504), *range(600, 604), *range(901, 906), 1001}
@@ -24,12 +26,17 @@ _ON_THE_MOVE = {2, 11, 12, 103, 202, 400, 401, *range(500, 504), *range(600, 604
 _OLD_REFUSED_FOR_NOW = {48, 49, 53, 54}
 _OLD_ON_THE_MOVE = {45, 46, 47, 50, 55, 56, 57, 100, 1000}
 _WORDS_ON_THE_MOVE = ("segment not loaded", "node not found", "not ready", "no available", "channel not")
+_WORDS_TOO_LARGE = ("larger than max", "message too large", "results exceed the")
+_GONE = {COLLECTION_NOT_FOUND: "collection", PARTITION_NOT_FOUND: "partition", INDEX_NOT_FOUND: "index"}
+_WORDS_GONE = re.compile(r"\b(collection|partition)( name \S+)? not found")
 _NO_RIGHTS = {1400, 1401, 1800}
 
 RIGHTS_HINT = 'check the token of the connection ("user:password", or an API key) and what its user may do'
 SMALLER_HINT = "write smaller chunks: `chunk_bytes`"
-QUOTA_HINT = "the server limits rates or is out of memory or disk: wait, or raise its limits"
-LOAD_HINT = "load the collection first (`load: true`), or create its index and load it"
+QUOTA_HINT = "the server takes no more for now: it is out of memory or disk, or closed for writing"
+RATE_HINT = "the server limits rates: raise its limits (quotaAndLimits), or stay below them with --bwlimit"
+GONE_HINT = "somebody changed it meanwhile: look with vsync plan, and run the same command again"
+LOAD_HINT = "it was released meanwhile: load it, or have it loaded (`load: true`), and run the same command again"
 
 
 class RefusedError(TargetError):
@@ -38,6 +45,10 @@ class RefusedError(TargetError):
     def __init__(self, what: str, *, code: int, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what, where=where, hint=hint)
         self.code = code
+
+
+class GoneError(RefusedError, StalePlanError):
+    """What a request is about is not there, or not loaded: it was when the plan was made."""
 
 
 class UnknownRequestError(TargetError):
@@ -75,17 +86,22 @@ def from_code(code: Any, old_code: int, reason: str, where: str, doing: str) -> 
     """Make a vsync error of Milvus's code, the same in its older enum, and its reason."""
     number = code if isinstance(code, int) else 0
     text = f"{doing}: {_plain(reason)} (code {number or old_code})"
-    if "larger than max" in reason or "message too large" in reason.lower():
+    if any(words in reason.lower() for words in _WORDS_TOO_LARGE):
         return TooLargeError(text, where=where, hint=SMALLER_HINT)
     if number in _REFUSED_FOR_NOW or old_code in _OLD_REFUSED_FOR_NOW:
-        return TransientError(text, where=where, hint=QUOTA_HINT, in_doubt=False)
+        return TransientError(text, where=where, hint=RATE_HINT if number in _TOO_FAST else QUOTA_HINT, in_doubt=False)
     on_the_move = any(words in reason.lower() for words in _WORDS_ON_THE_MOVE)
     if number in _ON_THE_MOVE or (not number and old_code in _OLD_ON_THE_MOVE) or on_the_move:
         return TransientError(text, where=where, hint="the server is starting or moving data")
     if number in _NO_RIGHTS or "auth check" in reason or "PermissionDenied" in reason:
         return RefusedError(text, code=number, where=where, hint=RIGHTS_HINT)
-    loading = LOAD_HINT if NOT_LOADED in {number, old_code} else None
-    return RefusedError(text, code=number or old_code, where=where, hint=loading)
+    if NOT_LOADED in {number, old_code}:
+        return GoneError(text, code=NOT_LOADED, where=where, hint=LOAD_HINT)
+    if number in _GONE or _WORDS_GONE.search(reason):
+        if " not " not in reason:  # Lite says the name alone
+            text = f"{doing}: {_GONE[number]} not found: {_plain(reason)} (code {number})"
+        return GoneError(text, code=number, where=where, hint=GONE_HINT)
+    return RefusedError(text, code=number or old_code, where=where)
 
 
 def _from_grpc(error: Any, where: str, doing: str) -> TargetError:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from vsync.connectors.milvus import clear, ddl, describe
 from vsync.connectors.milvus.capabilities import LITE
 from vsync.connectors.milvus.conflicts import conflicts, losses
+from vsync.connectors.milvus.failures import COLLECTION_NOT_FOUND, GONE_HINT, GoneError
+from vsync.connectors.milvus.read import MilvusReader
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
 from vsync.connectors.milvus.write import MilvusWriter
-from vsync.errors import TargetError
+from vsync.errors import ConflictError, TargetError
 from vsync.schema import LiveCollection
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ class MilvusTarget:
         if answer is None:
             return None
         client, holds = self._client, self._client.server.holds
-        schema = describe.read_collection(answer, holds, ddl.partitions(client, name), ddl.indexes(client, name))
+        # One that could not be built counts as none: a plan then has it built again.
+        indexes = [i for i in ddl.indexes(client, name) if i.state != common_pb2.IndexState.Failed]
+        schema = describe.read_collection(answer, holds, ddl.partitions(client, name), indexes)
         key, own = schema.primary, schema.partitions
         places = [] if own is None else [describe.DEFAULT_PARTITION, *own]
         # The embedded server releases everything at each start: being loaded is no state of its own.
@@ -73,6 +77,11 @@ class MilvusTarget:
         rows = ddl.count(client, name, key, None) if count else None
         by_partition = {place: ddl.count(client, name, key, place) for place in places} if count else {}
         return LiveCollection(schema, describe.identity(answer, holds) or client.born, loaded, rows, by_partition)
+
+    def collection_id(self, name: str) -> str | None:
+        """Tell what a collection is known by, or that there is none."""
+        answer = ddl.look(self._client, name) if self._client.there else None
+        return None if answer is None else describe.identity(answer, self._client.server.holds) or self._client.born
 
     def collections(self) -> list[str]:
         """List the names of all collections."""
@@ -171,12 +180,25 @@ class MilvusTarget:
 
     def writer(self, collection: Collection, partition: str | None) -> MilvusWriter:
         """Open the way into a collection that is there."""
-        embedded = self._client.folder is not None and self._client.server.kind == LITE
+        forgets = self._client.server.kind == LITE  # at each start what was loaded, a served one too
 
         def load() -> None:
             ddl.load(self._client, collection.name, lambda _percent: None)
 
-        return MilvusWriter(self._client, collection, partition, load if embedded else None)
+        return MilvusWriter(self._client, collection, partition, load if forgets else None)
+
+    def reader(self, collection: Collection, partition: str | None) -> MilvusReader:
+        """Open what a loaded collection holds; the embedded server, which keeps nothing loaded, loads it here."""
+        name = collection.name
+        if self._client.folder:
+            ddl.load(self._client, name, lambda _percent: None)
+        elif ddl.load_state(self._client, name) == common_pb2.LoadStateNotLoad:
+            raise ConflictError(
+                f"{name} is not loaded: its rows cannot be read",
+                where=self._client.place,
+                hint="load it, or have it loaded: `load: true` and vsync apply",
+            )
+        return MilvusReader(self._client, collection, partition)
 
     def close(self) -> None:
         """Give back the connection and the folder."""
@@ -185,6 +207,11 @@ class MilvusTarget:
     def _schema(self, collection: str) -> Collection:
         answer = ddl.look(self._client, collection)
         if answer is None:
-            raise TargetError(f"there is no collection {collection}", where=self._client.place)
+            raise GoneError(
+                f"there is no collection {collection}",
+                code=COLLECTION_NOT_FOUND,
+                where=self._client.place,
+                hint=GONE_HINT,
+            )
         names = ddl.partitions(self._client, collection)
         return describe.read_collection(answer, self._client.server.holds, names, ())

@@ -86,7 +86,8 @@ class MilvusWriter:
         """Tell for each key, in order, whether the collection holds it now, in whatever partition or in this one."""
         if not len(keys_):
             return pa.array([], pa.bool_())
-        at = self._now()
+        # A probe waits for this time once, instead of at each of its questions.
+        at = ddl.now(self._client)
         partitions = () if everywhere or self._partition is None else (self._partition,)
         found = [self._found(part, at, partitions) for part in _cut(keys_)]
         return pc.is_in(keys_, value_set=pa.concat_arrays(found))
@@ -156,12 +157,6 @@ class MilvusWriter:
                 raise
         self._load()
         return ddl.ask(self._client, request, doing=doing)
-
-    def _now(self) -> int | None:
-        """Take the server's time: a probe waits for it once, instead of at each of its questions."""
-        if not self._client.server.holds.timestamps:
-            return None
-        return int(self._client.call("AllocTimestamp", milvus_pb2.AllocTimestampRequest()).timestamp)
 
 
 def _cut(keys_: pa.Array) -> Iterator[pa.Array]:
