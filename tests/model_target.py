@@ -141,6 +141,10 @@ class ModelTarget:
     def observe(self, names: Sequence[str], *, count: bool = True) -> dict[str, LiveCollection]:
         return {n: _live(self.server.tables[n], count=count) for n in names if n in self.server.tables}
 
+    def collection_id(self, name: str) -> str | None:
+        table = self.server.tables.get(name)
+        return table.id if table else None
+
     def collections(self) -> list[str]:
         return sorted(self.server.tables)
 
@@ -361,6 +365,11 @@ class ModelReader:
 
     def read(self, keys: KeyRange, fields: Sequence[str]) -> pa.RecordBatch:
         return self._batch([row for row in self._rows() if _within(row[0], keys)], fields)
+
+    def scan(self, keys: KeyRange, fields: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        rows = self.read(keys, fields)
+        step = self.keys_in_block
+        return iter([rows.slice(at, step) for at in range(0, rows.num_rows, step)])
 
     def fetch(self, keys: pa.Array, fields: Sequence[str]) -> pa.RecordBatch:
         wanted = set(keys.to_pylist())

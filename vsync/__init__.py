@@ -3,11 +3,12 @@
 The house, from the door inwards::
 
     cli, options   argv and the environment; errors to exit codes
-    api            load_spec, plan, apply, status: what the commands do, as functions
+    api, compare   load_spec, plan, apply, status, check: what the commands do, as functions
     spec/          YAML text -> Spec; every problem at once, with file:line:column
     observing/     the facts of sources, target and journal: all reading of a plan
     planning/      pure: the difference as ordered steps; the Plan and its JSON
     applying/      the one loop that carries a plan out; the journal (SQLite); retry
+    checking/      comparing what the data says with what the target holds
     rows/          rows as Arrow: the form of each field type, mapping, checks, digests
     connectors/    base (the contract of sources and targets), then one place per system
     report/        plans, events and errors as text or JSON lines
@@ -30,33 +31,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vsync.api import Result, Status, apply, plan, status
+    from vsync.api import Refreshed, Result, Status, apply, plan, refresh, status
     from vsync.applying.settings import Settings, Stop
+    from vsync.compare import Checked, check
     from vsync.planning.choice import Choice
     from vsync.planning.steps import Plan
     from vsync.spec import Spec, load_spec, parse_spec
 
 __all__ = [
+    "Checked",
     "Choice",
     "Plan",
+    "Refreshed",
     "Result",
     "Settings",
     "Spec",
     "Status",
     "Stop",
     "apply",
+    "check",
     "load_spec",
     "parse_spec",
     "plan",
+    "refresh",
     "status",
 ]
 
 _HOMES = {
+    "Checked": "vsync.compare",
     "Choice": "vsync.planning.choice",
     "Plan": "vsync.planning.steps",
     "Settings": "vsync.applying.settings",
     "Spec": "vsync.spec",
     "Stop": "vsync.applying.settings",
+    "check": "vsync.compare",
     "load_spec": "vsync.spec",
     "parse_spec": "vsync.spec",
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vsync.applying.events import Report, Settled
     from vsync.applying.settings import Settings, Stop
     from vsync.connectors.base import Target
+    from vsync.planning.steps import Change
     from vsync.state.journal import Journal
     from vsync.state.view import RunRecord, View
 
@@ -54,24 +55,45 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a state knows of its last run; ``running`` while its process is alive."""
+    """What a state knows of its last run; ``running`` while its process is alive.
+
+    ``rows_per_second`` is the pace of its last chunks, ``eta`` the seconds that the rows still to copy take at it.
+    """
 
     run: RunRecord | None
     running: bool
     items: tuple[Item, ...]
     rejects: int
+    rows_per_second: float | None = None
+    eta: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What moved on a target since it was last applied."""
+
+    target_label: str
+    changes: tuple[Change, ...]
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything is not as it was left."""
+        return any(c.action != "same" for c in self.changes)
 
 
 def status(state: Path) -> Status:
     """Read a state, also while an apply writes it; an absent one knows nothing."""
     from vsync.state.lock import is_held
 
-    with _view(state) as view:
+    with view_of(state) as view:
         run = view.last_run() if view else None
         if view is None or run is None:
             return Status(None, running=False, items=(), rejects=0)
         items = tuple(Item(*row) for row in view.progress(run.target))
-        return Status(run, is_held(state), items, len(view.rejects(run.target)))
+        left, pace = sum(i.rows - i.rows_done for i in items), view.pace(run)
+        running = run.ended is None and is_held(state)
+        eta = left / pace if pace and running else None
+        return Status(run, running, items, len(view.rejects(run.target)), pace, eta)
 
 
 def state_path(spec: Spec | Plan, state: Path | None = None) -> Path:
@@ -88,9 +110,21 @@ def plan(spec: Spec, *, state: Path | None = None, choice: Choice | None = None,
     Conflicts are in ``plan.conflicts``; raises where sources or target cannot be read at all.
     """
     path = state_path(spec, state)
-    with _target(spec) as target, _view(path) as view:
+    with target_of(spec) as target, view_of(path) as view:
         made = _plan(spec, target, view, choice or Choice())
         return _deepened(made, target) if deep else made
+
+
+def refresh(spec: Spec, *, state: Path | None = None, choice: Choice | None = None) -> Refreshed:
+    """Compare a target with what the state knows of it: counts, identities, what is missing; plans nothing."""
+    from vsync.planning.facts import JournalFacts
+    from vsync.planning.refresh import known_collections
+    from vsync.planning.refresh import refresh as compare
+
+    with target_of(spec) as target, view_of(state_path(spec, state)) as view:
+        known = view.facts(target.identity) if view else JournalFacts()
+        live = target.observe(known_collections(known)) if target.has_database() else {}
+        return Refreshed(target.label, compare(known, live, choice or Choice()))
 
 
 def _plan(spec: Spec, target: Target, view: View | None, choice: Choice) -> Plan:
@@ -135,13 +169,14 @@ def apply(
     path = state_path(saved or spec, state)
     choice = Choice(saved.only, saved.leave_out, saved.allow_destroy) if saved else choice or Choice()
     make_folder(path.parent)
-    with locked(path, holder()), closing(Journal(path)) as journal, _target(spec) as target:
+    with locked(path, holder()), closing(Journal(path)) as journal, target_of(spec) as target:
         fresh = _plan(spec, target, journal, choice)
-        _refuse_conflicts(fresh)
-        if saved is not None:
-            check_approved(saved, fresh, resumes=journal.has_run(fresh.target, saved.id))
-        elif confirm is not None and not fresh.empty and not confirm(fresh):
-            raise ConflictError("nothing was applied: it was not agreed to")
+        if saved is not None and saved.repairs:
+            fresh = check_found(saved, fresh)
+        else:
+            _refuse_conflicts(fresh)
+            _approve(saved, fresh, journal, confirm)
+        journal.restart(fresh.target, [u for u in fresh.units if choice.restarts(u.address, u.destination)])
         return _carry_out(
             fresh,
             saved or fresh,
@@ -164,8 +199,7 @@ def _carry_out(
 ) -> Result:
     from vsync.applying.run import carry_out
 
-    for unit in fresh.units:
-        journal.saw(fresh.target, unit.key, unit.modified)
+    journal.saw(fresh.target, fresh.units)
     run = journal.begin_run(fresh.target, approved.id)
     code = 1
     try:
@@ -184,6 +218,14 @@ def _carry_out(
             hint="each is listed there with its row number, field, value and reason",
         )
     return result
+
+
+def _approve(saved: Plan | None, fresh: Plan, journal: Journal, confirm: Any) -> None:
+    """Raise where what is to be done was not approved, or is not agreed to."""
+    if saved is not None:
+        check_approved(saved, fresh, resumes=journal.has_run(fresh.target, saved.id))
+    elif confirm is not None and not fresh.empty and not confirm(fresh):
+        raise ConflictError("nothing was applied: it was not agreed to")
 
 
 def _refuse_conflicts(made: Plan) -> None:
@@ -219,6 +261,24 @@ def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
         )
 
 
+def check_found(saved: Plan, fresh: Plan) -> Plan:
+    """Compare what a check found with the world as it is now; gives the repair, or raises StalePlanError.
+
+    Rows may have been mended since, by an earlier attempt: but target, collections and files must be as they were.
+    """
+    now = {(u.address, u.path): u for u in fresh.units}
+    moved = [f"the target is {fresh.target}, it was {saved.target}"] if fresh.target != saved.target else []
+    moved += [f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d]
+    moved += _sources_moved(saved, fresh)
+    moved += [f"{u.path} is in no data of the spec" for u in saved.units if (u.address, u.path) not in now]
+    if moved:
+        raise StalePlanError(
+            f"the repair is stale: {'; '.join(dict.fromkeys(moved))}",
+            hint="check again: vsync check --repair --out FILE",
+        )
+    return replace(saved, units=tuple(replace(u, modified=now[u.address, u.path].modified) for u in saved.units))
+
+
 def _sources_moved(saved: Plan, fresh: Plan) -> list[str]:
     was = {(u.address, u.path): u for u in saved.units}
     return [
@@ -235,7 +295,7 @@ def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:
 
 
 @contextmanager
-def _target(spec: Spec) -> Iterator[Target]:
+def target_of(spec: Spec) -> Iterator[Target]:
     """Open a spec's target; a Milvus Lite that is not there stays so until something is created in it."""
     from vsync.connectors.milvus import open_target
 
@@ -247,7 +307,7 @@ def _target(spec: Spec) -> Iterator[Target]:
 
 
 @contextmanager
-def _view(path: Path) -> Iterator[View | None]:
+def view_of(path: Path) -> Iterator[View | None]:
     """Open a state for reading; ``None`` where there is none."""
     from vsync.state.view import View as Opened
 
@@ -264,11 +324,14 @@ def _silent(_event: object) -> None:
 
 def _write_rejects(journal: Journal, target: str) -> Path | None:
     """Write the rejected rows beside the state, one JSON object a line."""
+    from vsync.state.file import translated
+
     rows = journal.rejects(target)
     path = journal.path.with_suffix(".rejects.jsonl")
     if not rows:
         return None
-    handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with translated(path):
+        handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     return path

@@ -247,3 +247,32 @@ def test_requests_that_are_too_large_are_halved(
         client.load_collection("made")
         assert reader.count(client, "made") == 600
         assert len(reader.read(client, "made", "id", what.ids.tolist(), ["id"])) == 600
+
+
+def test_rows_that_are_gone_come_back_whoever_made_their_keys(tmp_path: Path, target: Endpoint) -> None:
+    key = "key: {type: int64, primary: true, auto_id: true}"
+    made = f"{{{key}, vector: {{type: float_vector, dim: 50}}, id: {{type: int64}}}}"
+    data = "[{from: keyed.h5, map: {vector: vectors, id: ids}}]"
+    keyed = COLLECTION.format(name="keyed", more="write: append")
+    write_spec(tmp_path, target, f"{keyed}  made: {{fields: {made}, indexes: *index, data: {data}}}\n")
+    what = glove.rows(0, 600)
+    glove.write_hdf5(tmp_path / "keyed.h5", what)
+    applies.apply(tmp_path)
+    gone = what.ids[[3, 200, 201, 599]].tolist()
+    with reader.client_of(target) as client:
+        for name in ("keyed", "made"):
+            client.load_collection(name)
+        keys = [row["key"] for row in reader.read(client, "made", "id", gone, ["key", "id"])]
+        client.delete("keyed", ids=gone)
+        client.delete("made", ids=keys)
+        client.flush("made")
+    shown = applies.plan(tmp_path, code=2)
+    assert "596 rows, vsync left 600: all keys are compared again when applied" in shown
+    assert "596 rows, vsync left 600: chunks that lost rows are sent again" in shown
+    applies.apply(tmp_path)
+    with reader.client_of(target) as client:
+        reader.assert_holds(client, "keyed", what.by_id())
+        client.load_collection("made")
+        assert reader.count(client, "made") == 600
+        assert len(reader.read(client, "made", "id", what.ids.tolist(), ["id"])) == 600
+    applies.assert_no_changes(tmp_path)

@@ -80,8 +80,13 @@ def test_every_code_of_grpc_is_translated(code: grpc.StatusCode) -> None:
         (901, 1, "node not found[node=7]", TransientError, True),
         (65535, 1, "segment not loaded", TransientError, True),
         (0, 55, "time tick long delay", TransientError, True),
-        (101, 1, "collection not loaded", failures.RefusedError, None),
-        (100, 4, "can't find collection", failures.RefusedError, None),
+        (101, 1, "collection not loaded", failures.GoneError, None),
+        (100, 4, "can't find collection", failures.GoneError, None),
+        (200, 200, "a", failures.GoneError, None),
+        (700, 11, "there is no index", failures.GoneError, None),
+        (65535, 1, "collection not found[collection=7]", failures.GoneError, None),
+        (65535, 1, "partition name a not found", failures.GoneError, None),
+        (65535, 1, "nlist out of range: [1, 65536]", failures.RefusedError, None),
         (1, 1, "unexpected error", failures.RefusedError, None),
         (1100, 1, "message larger than max (70000000 vs 67108864)", TooLargeError, None),
         (1400, 1, "privilege not permitted", failures.RefusedError, None),
@@ -94,6 +99,7 @@ def test_codes_of_milvus_mean_what_they_mean(
     assert type(error) is kind
     assert "stack" not in str(error)
     assert getattr(error, "in_doubt", None) is in_doubt
+    assert error.exit_code == {TransientError: 5, failures.GoneError: 4}.get(kind, 1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vsync.applying.events import Settled
 from vsync.applying.settle import lost_tasks, remove_strays
 from vsync.applying.worker import check_unchanged
-from vsync.errors import MismatchError, Problem, TransientError
+from vsync.errors import MismatchError, Problem, StalePlanError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from vsync.applying.worker import Task
     from vsync.planning.steps import Destination
 
+RELEASED_HINT = "load it again where the spec does not say so, and run the same command again"
 SETTLED_AGAIN = 3
 """How often a count that does not come out even is looked into: a late request can land after any look."""
 
 
 def verify(run: Run, to: Destination) -> None:
-    """Count a destination and compare; the files must still be what was copied."""
+    """Count a destination and compare; the files and the collection must still be what they were."""
     _send_again(run, to, [t for t in run.copier.in_doubt if t.to.address == to.address])
     for unit in (u for u in run.plan.units if u.destination == to.address):
         with run.copier.worker.sources.use(unit) as source:
@@ -32,6 +33,9 @@ def verify(run: Run, to: Destination) -> None:
             if not _mended(run, to, settled):
                 break
             settled = _count(run, to)
+    run.identities.check(to.collection)
+    if settled.left is None and run.identities.is_to_be_loaded(to.collection, run.plan):
+        raise StalePlanError(f"{to.address} cannot be counted: somebody released it meanwhile", hint=RELEASED_HINT)
     # Where counts differ the journal keeps what should be there: the next plan then sees that rows are gone, or more.
     run.journal.end_session(run.key, to, settled.left if settled.expected is None else settled.expected)
     run.settled.append(settled)

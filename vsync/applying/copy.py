@@ -145,7 +145,7 @@ class Copier:
         try:
             return future.result()
         except VsyncError as e:
-            if isinstance(e, TransientError) and task.collection.primary.auto_id:
+            if isinstance(e, TransientError) and e.in_doubt and task.collection.primary.auto_id:
                 self.doubt(task)
             else:
                 self._fail(task, e)
@@ -161,7 +161,7 @@ class Copier:
             digest=prepared.digest,
             key_ranges=sent.key_ranges,
         )
-        rejects = [(b.row, b.field, b.value, b.why) for b in prepared.rejects]
+        rejects = [(b.row, b.field, b.value, b.why, b.key) for b in prepared.rejects]
         self.journal.acked(self.target, task.unit.key, task.to.epoch, task.chunk.n, outcome, rejects)
 
     def _tell(self, sent: Sent) -> None:

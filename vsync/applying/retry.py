@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AGAIN = "when it is well again, run the same command: what is done is kept"
+
 _reporting = threading.local()
 
 
@@ -54,11 +56,13 @@ class Retry:
             return repeat_in_doubt or not error.in_doubt
 
         attempts = None if self.retries is None else self.retries + 1
+        if not self.max_downtime:
+            attempts = 1
         try:
             for attempt in stamina.retry_context(
                 on=again,
                 attempts=attempts,
-                timeout=self.max_downtime,
+                timeout=self.max_downtime or None,
                 wait_initial=0.2,
                 wait_max=5.0,
                 wait_jitter=1.0,
@@ -66,14 +70,13 @@ class Retry:
                 with attempt:
                     return function(*args)
         except TransientError as e:
-            waited = time.monotonic() - began
-            if waited < 1 or self.stop.is_set():
+            if self.stop.is_set():
                 raise
-            problem = e.problems[0]
+            waited, problem = time.monotonic() - began, e.problems[0]
             raise TransientError(
-                f"{problem.what} (tried for {waited:.0f} s)",
+                f"{problem.what} (tried for {waited:.0f} s)" if waited >= 1 else problem.what,
                 where=problem.where,
-                hint=problem.hint or "when the target is back, run the same command again: what is done is kept",
+                hint=f"{problem.hint}; {AGAIN}" if problem.hint else AGAIN,
                 in_doubt=e.in_doubt,
             ) from e
         raise AssertionError("stamina ends by returning or raising")  # pragma: no cover

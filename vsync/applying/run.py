@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from vsync.applying.balance import raise_mismatches, verify
 from vsync.applying.copy import Copier
 from vsync.applying.events import Report, RunBegan, RunEnded, Settled, StepBegan, StepEnded, StepProgress
+from vsync.applying.identity import Identities, collection_of
+from vsync.applying.repair import repair
 from vsync.applying.retry import Limiter, Retry
 from vsync.applying.worker import Sources, Task, Worker
-from vsync.errors import StalePlanError, StoppedError
+from vsync.errors import StalePlanError, StoppedError, TargetError, TransientError
 from vsync.planning import steps as s
+from vsync.planning.facts import Owed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +41,7 @@ class Run:
     report: Report
     retry: Retry
     copier: Copier
+    identities: Identities
     facts: JournalFacts
     begun: set[str] = field(default_factory=set)
     settled: list[Settled] = field(default_factory=list)
@@ -72,14 +76,21 @@ def carry_out(
     limiter = Limiter(settings.bytes_per_second, settings.requests_per_second)
     sources = Sources(folder)
     deadline = began + settings.max_duration if settings.max_duration is not None else None
-    worker = Worker(target, sources, retry, limiter)
+    identities = Identities(target, retry)
+    worker = Worker(target, sources, retry, limiter, identities)
     with ThreadPoolExecutor(2 * settings.transfers, thread_name_prefix="vsync") as executor:
         copier = Copier(plan.target, journal, worker, executor, settings, stop, report, deadline)
-        run = Run(plan, target, journal, settings, stop, report, retry, copier, journal.facts(plan.target))
+        facts = journal.facts(plan.target)
+        run = Run(plan, target, journal, settings, stop, report, retry, copier, identities, facts)
         try:
             _tell_beginning(run)
+            identities.look(plan)
             _record_skipped(run)
             _steps(run)
+        except TargetError as error:
+            if not isinstance(error, TransientError):
+                identities.check_all()  # what a server says of a collection that is gone has many words
+            raise
         finally:
             sources.close()
     report(
@@ -110,7 +121,7 @@ def _record_skipped(run: Run) -> None:
     """Record once and for all which destinations held rows when they were first planned."""
     for to in run.plan.destinations:
         if to.skipped and to.address not in run.facts.sessions:
-            run.journal.begin_session(run.key, to, _collection_id(run, to.collection), to.before)
+            run.journal.begin_session(run.key, to, run.identities.learn(to.collection), to.before)
             run.journal.end_session(run.key, to, to.before)
 
 
@@ -124,6 +135,7 @@ def _steps(run: Run) -> None:
                 _step(run, step)
     _mark_finished(run, None)
     raise_mismatches(run.settled)
+    run.journal.paid(run.key, [debt for debt in run.facts.owed if debt.collection in run.plan.collections])
 
 
 def _copy(run: Run, chunks: Sequence[s.CopyChunk]) -> None:
@@ -173,17 +185,14 @@ def _begin_session(run: Run, to: s.Destination) -> None:
                 f"{to.address} was empty when the plan was made, and holds {before:,} rows now",
                 hint="make a new plan: vsync plan",
             )
-    run.journal.begin_session(run.key, to, _collection_id(run, to.collection), before)
-
-
-def _collection_id(run: Run, name: str) -> str:
-    live = run.retry.call(lambda: run.target.observe([name], count=False))
-    return live[name].id if name in live else ""
+    run.journal.begin_session(run.key, to, run.identities.check(to.collection), before)
 
 
 def _step(run: Run, step: s.Step) -> None:
     text = s.describe(step, run.plan)
     run.report(StepBegan(text))
+    if (collection := collection_of(step, run.plan)) is not None:
+        run.identities.check(collection)
 
     def progress(percent: int) -> None:
         run.stop_here()  # the server goes on building and loading by itself
@@ -196,20 +205,44 @@ def _step(run: Run, step: s.Step) -> None:
             to = run.plan.destination(address)
             _begin_session(run, to)
             verify(run, to)
+        case s.DeleteRows() | s.RewriteRows() | s.Recount():
+            repair(run, step)
         case s.SetAlias(_, name):
             _mark_finished(run, name)
             raise_mismatches(run.settled)
             _change(run, step, progress)
+        case s.DropCollection(name) | s.DropIndex(name, _) | s.Release(name):
+            _owe(run, name)
+            _change(run, step, progress)
         case _:
             _change(run, step, progress)
+    given = _debt(step)
+    if given is not None:
+        run.journal.paid(run.key, [given])
     run.report(StepEnded(text))
+
+
+def _owe(run: Run, collection: str) -> None:
+    """Record what later steps give back of what this one takes away from a collection."""
+    debts = [_debt(step) for step in run.plan.steps]
+    run.journal.owe(run.key, [debt for debt in debts if debt is not None and debt.collection == collection])
+
+
+def _debt(step: s.Step) -> Owed | None:
+    match step:
+        case s.Load(name):
+            return Owed("load", name, name)
+        case s.SetAlias(alias, name):
+            return Owed("alias", alias, name)
+        case _:
+            return None
 
 
 def _create_collection(run: Run, name: str) -> None:
     """Create a collection, recorded before and after: what a kill leaves in between is known to be ours."""
     run.journal.creating(run.key, f"collection.{name}")
     run.retry.call(run.target.create_collection, run.plan.collections[name])
-    run.journal.created(run.key, f"collection.{name}", _collection_id(run, name))
+    run.journal.created(run.key, f"collection.{name}", run.identities.learn(name))
 
 
 def _change(run: Run, step: s.Step, progress: Callable[[int], None]) -> None:
@@ -220,6 +253,7 @@ def _change(run: Run, step: s.Step, progress: Callable[[int], None]) -> None:
             call(target.create_database)
         case s.DropCollection(name):
             call(target.drop_collection, name)
+            run.identities.learn(name)
         case s.SetProperties(name, properties):
             call(target.set_properties, name, dict(properties))
         case s.CreatePartition(name, partition):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from vsync.applying.identity import Identities
     from vsync.applying.retry import Limiter, Retry
     from vsync.connectors.base import Acked, Source, Target, Writer
     from vsync.planning.steps import CopyChunk, Destination, Unit
@@ -140,6 +141,7 @@ class Worker:
     sources: Sources
     retry: Retry
     limiter: Limiter
+    identities: Identities
     _writers: dict[str, Writer] = field(default_factory=dict)
 
     def writer(self, to: Destination, collection: Collection) -> Writer:
@@ -150,6 +152,7 @@ class Worker:
 
     def prepare(self, task: Task) -> Prepared:
         """Read a chunk and make it ready; raises BadRowsError where rows do not fit and none may be skipped."""
+        self.identities.check(task.to.collection)  # here, where it delays no request
         taken = self._take(task)
         checksum = digest(taken.rows)
         rows, numbers = _without(taken.rows, taken.numbers, task.chunk.dropped)
@@ -158,7 +161,7 @@ class Worker:
         mask, there = self._there(task, rows, writer)
         if mask is not None and there.any():
             _refuse_there(task, numbers, there)
-            if task.to.write == "append":
+            if task.to.write != "upsert":  # skip, too, appends to what was empty
                 rows = rows.filter(pa.array(~there))
         return Prepared(
             task=task,

@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import rich_click as click
 from vsync.cli.common import load, saved_plan, show_plan, state_label
 from vsync.cli.group import vsync
 from vsync.cli.options import Duration, Rate, plan_options
-from vsync.errors import ConflictError, StoppedError
+from vsync.errors import ConflictError, StoppedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     "--stats", type=Duration(), default="30s", metavar="TIME", help="Without a terminal, a line every so often."
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first chunk that cannot be done.")
+@click.option("--restart", multiple=True, metavar="ADDR", help="Copy all rows of this address again.")
 def apply(what: Path, variables: dict[str, str], choice: Choice, state: Path | None, **options: Any) -> None:
     """Make the target hold what the spec says, or carry out a saved plan. Run it again to go on."""
     from vsync import api
@@ -51,6 +52,9 @@ def apply(what: Path, variables: dict[str, str], choice: Choice, state: Path | N
 
     as_json = options["as_json"]
     saved = saved_plan(what)
+    if saved and options["restart"]:
+        raise UsageError("a saved plan is carried out as it was approved", hint="give --restart with the spec")
+    choice = replace(choice, restart=options["restart"])
     subject = saved or load(what, variables)
     stop = _stop_on_signals()
     try:
@@ -68,7 +72,7 @@ def apply(what: Path, variables: dict[str, str], choice: Choice, state: Path | N
             )  # fmt: skip
     except StoppedError as e:
         raise StoppedError(
-            f"{e.problems[0].what}. Go on with: vsync {shlex.join(sys.argv[1:])}", signal=stop.signal
+            f"{e.problems[0].what}. Go on with: vsync {shlex.join(_going_on(sys.argv[1:]))}", signal=stop.signal
         ) from e
     from vsync.report.console import show
     from vsync.report.words import applied_lines, plan_lines
@@ -77,6 +81,15 @@ def apply(what: Path, variables: dict[str, str], choice: Choice, state: Path | N
         show(plan_lines(result.plan))
     else:
         show(applied_lines(result.settled))
+
+
+def _going_on(words: list[str]) -> list[str]:
+    """Leave --restart out: what goes on does not begin anew."""
+    kept = [w for w in words if not w.startswith("--restart=")]
+    while "--restart" in kept:
+        place = kept.index("--restart")
+        del kept[place : place + 2]
+    return kept
 
 
 def _settings(options: dict[str, Any]) -> Settings:

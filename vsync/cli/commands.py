@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from vsync.cli.common import Shown, load, save, saved_plan, show_plan, state_label
+from vsync.cli.common import Shown, load, save, saved_plan, show_plan, show_refreshed, state_label
 from vsync.cli.group import vsync
-from vsync.cli.options import plan_options, spec_argument, spec_options, state_option
+from vsync.cli.options import plan_options, spec_argument, spec_options
 from vsync.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def validate(spec: Path, variables: dict[str, str]) -> None:
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 0 without changes, 2 with, 1 on errors.")
 @click.option("--deep", is_flag=True, help="Check every value and compare every key now, not when applied.")
 @click.option("--concise", is_flag=True, help="Leave out what stays as it is.")
+@click.option("--refresh-only", is_flag=True, help="Plan nothing: show what moved on the target since it was applied.")
 def plan(
     spec: Path,
     variables: dict[str, str],
@@ -59,11 +60,18 @@ def plan(
     detailed_exitcode: bool,  # noqa: FBT001
     deep: bool,  # noqa: FBT001
     concise: bool,  # noqa: FBT001
+    refresh_only: bool,  # noqa: FBT001
 ) -> None:
     """Show what it takes to make the target hold what the spec says. Nothing is written."""
     from vsync import api
 
     loaded = load(spec, variables)
+    if refresh_only:
+        if out is not None or deep:
+            raise UsageError("--refresh-only plans nothing", hint="leave --out and --deep out")
+        seen = api.refresh(loaded, state=state, choice=choice)
+        show_refreshed(seen, as_json=as_json, concise=concise)
+        sys.exit(2 if detailed_exitcode and seen.moved else 0)
     made = api.plan(loaded, state=state, choice=choice, deep=deep)
     show_plan(made, as_json=as_json, concise=concise, state=state_label(loaded, state))
     if made.conflicts:
@@ -74,24 +82,6 @@ def plan(
             click.echo(f"Saved to {out}. Carry it out with: vsync apply {out}")
     if detailed_exitcode and not made.empty:
         sys.exit(2)
-
-
-@vsync.command()
-@spec_argument
-@state_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
-def status(spec: Path, state: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
-    """Show how far the last apply is, or went: read from the state alone, also while it runs."""
-    from vsync import api
-    from vsync.report import jsonl
-    from vsync.report.console import show
-    from vsync.report.words import status_lines
-
-    seen = api.status(state or spec.absolute().parent / ".vsync" / f"{spec.stem}.db")
-    if as_json:
-        jsonl.say_status(seen)
-    else:
-        show(status_lines(seen))
 
 
 @vsync.command()

@@ -10,6 +10,7 @@ from vsync.errors import UsageError, VsyncError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vsync.api import Refreshed
     from vsync.planning.steps import Plan
     from vsync.spec import Spec
 
@@ -49,6 +50,24 @@ def show_plan(made: Plan, *, as_json: bool, concise: bool, state: str) -> None:
     from vsync.report.words import plan_lines
 
     show_lines(plan_lines(made, concise=concise, state=state))
+
+
+def show_refreshed(seen: Refreshed, *, as_json: bool, concise: bool) -> None:
+    """Print what moved on a target, as text or as JSON objects."""
+    if as_json:
+        from vsync.report.jsonl import say_refresh
+
+        say_refresh(seen)
+        return
+    from vsync.report.console import show as show_lines
+    from vsync.report.words import refresh_lines
+
+    show_lines(refresh_lines(seen, concise=concise))
+
+
+def state_of(spec: Path, state: Path | None) -> Path:
+    """Say where the state of a spec lies that is not read: it may be gone, or broken."""
+    return state or spec.absolute().parent / ".vsync" / f"{spec.stem}.db"
 
 
 def save(made: Plan, out: Path) -> None:

@@ -4,6 +4,7 @@
 - ``wanted``   a collection of the spec and the sources of its rows -> its schema and its mappings
 - ``diff``     a schema that is wanted against one that is there -> changes, steps, conflicts
 - ``rows``     the rows that are wanted against the journal's and the target's facts -> what is to be copied
+- ``refresh``  what moved on a target, by what the journal knows of it
 - ``facts``    what planning is told;  ``choice``  what the user chose;  ``origins``  mappings in plain form
 - ``build``    all of it together: the whole plan
 

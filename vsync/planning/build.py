@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
 from vsync.planning.diff import Difference, diff
+from vsync.planning.facts import Owed
 from vsync.planning.rows import Brought, Standing, bring
 from vsync.planning.steps import (
     Change,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from vsync.planning.choice import Choice
-    from vsync.planning.facts import Facts, UnitFacts
+    from vsync.planning.facts import Facts, JournalFacts, UnitFacts
     from vsync.planning.wanted import Wanted
     from vsync.schema import Collection, LiveCollection
     from vsync.spec import Spec
@@ -60,6 +61,7 @@ def build_plan(spec: Spec, facts: Facts, choice: Choice) -> Plan:
     for name, wanted in facts.wanted.items():
         if choice.takes(f"collection.{name}"):
             _collection(draft, spec, name, wanted, facts, choice)
+    draft.conflicts += _restarts_nothing(facts, choice)
     _aliases(draft, spec, facts, choice)
     draft.changes += _orphans(spec, facts)
     return Plan(
@@ -97,12 +99,12 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
     draft.conflicts += wanted.problems
     if wanted.problems:
         return
-    ours = address in facts.journal.collections
-    unfinished = facts.journal.collections.get(address) is False
+    ours = _is_ours(address, live, facts.journal)
+    unfinished = ours and facts.journal.collections[address] is False
     difference = diff(
         wanted.declared,
         live,
-        load=wish.load,
+        load=True if wish.load is None and Owed("load", name, name) in facts.journal.owed else wish.load,
         unfinished=unfinished,
         allow_destroy=address in choice.allow_destroy,
         same_index=facts.target.same_index,
@@ -119,6 +121,19 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
     there = None if difference.replaced else live
     brought = list(_bring_all(spec, name, wanted, there, facts, choice, ours=ours))
     _assemble(draft, name, difference, brought, facts.units)
+
+
+def _is_ours(address: str, live: LiveCollection | None, journal: JournalFacts) -> bool:
+    """Tell whether vsync made what is there: not where somebody dropped that and made another under its name."""
+    made = journal.ids.get(address)
+    return address in journal.collections and (live is None or made is None or made == live.id)
+
+
+def _restarts_nothing(facts: Facts, choice: Choice) -> Iterator[Problem]:
+    data = [d for wanted in facts.wanted.values() for d in wanted.data]
+    for address in choice.restart:
+        if not any(replace(choice, restart=(address,)).restarts(d.address, d.destination) for d in data):
+            yield Problem(f"--restart {address}: no data of the spec goes there", None, "plan shows the addresses")
 
 
 def _never_loaded(spec: Spec, name: str) -> Problem:
@@ -147,6 +162,8 @@ def _bring_all(
         data = [d for d in all_data if choice.takes_data(d.address, destination)]
         if not data:
             continue
+        addresses = {d.address for d in data}
+        units = [u for u in facts.units if u.address in addresses]
         partition = data[0].partition
         said = (wish.partitions or {}).get(partition or "")
         base = Destination(
@@ -172,9 +189,9 @@ def _bring_all(
             allowed=destination in choice.allow_destroy,
             whole=len(data) == len(all_data),
             where=spec.where("collections", name, "data"),
+            restart=frozenset(u.key for u in units if choice.restarts(u.address, u.destination)),
         )
-        addresses = {d.address for d in data}
-        yield bring(standing, [u for u in facts.units if u.address in addresses], facts.journal)
+        yield bring(standing, units, facts.journal)
 
 
 def _rows_there(live: LiveCollection | None, partition: str | None) -> int | None:
@@ -210,26 +227,29 @@ def _copies(draft: _Draft, brought: Brought, units: Sequence[UnitFacts]) -> Iter
         if u.destination != brought.destination.address:
             continue
         index = len(draft.units)
-        draft.units.append(
-            Unit(
-                key=u.key,
-                address=u.address,
-                destination=u.destination,
-                kind=u.kind,
-                path=u.path,
-                options=u.options,
-                content=u.content,
-                modified=u.modified,
-                rows=u.rows,
-                nbytes=u.nbytes,
-                origins=u.origins,
-                chunks=len(u.bounds),
-            )
-        )
+        draft.units.append(unit_of(u))
         for n in brought.pending.get(u.key, ()):
             lo, hi = u.bounds[n]
             dropped = u.losers[bisect_left(u.losers, lo) : bisect_left(u.losers, hi)]
             yield CopyChunk(index, n, lo, hi, dropped)
+
+
+def unit_of(u: UnitFacts) -> Unit:
+    """Say of a file what a plan carries of it."""
+    return Unit(
+        key=u.key,
+        address=u.address,
+        destination=u.destination,
+        kind=u.kind,
+        path=u.path,
+        options=u.options,
+        content=u.content,
+        modified=u.modified,
+        rows=u.rows,
+        nbytes=u.nbytes,
+        origins=u.origins,
+        chunks=len(u.bounds),
+    )
 
 
 def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:
@@ -237,6 +257,8 @@ def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:
     replaced = {c.address.removeprefix("collection.") for c in draft.changes if c.action == "replace"}
     for name, wanted in facts.wanted.items():
         kept = [a for a, holder in facts.target.aliases.items() if holder == name and name in replaced]
+        owed = sorted(o.name for o in facts.journal.owed if o.kind == "alias" and o.collection == name)
+        kept += [alias for alias in owed if alias not in facts.target.aliases]
         for alias in dict.fromkeys([*(wanted.declared.aliases or ()), *kept]):
             holder = facts.target.aliases.get(alias)
             where = spec.where("collections", name, "aliases")

@@ -169,9 +169,13 @@ def _changed(
     partitions = [p for p in wanted.partitions or () if p not in (live.schema.partitions or ())]
     before += [CreatePartition(name, p) for p in partitions]
     reload = False
+    # Stopped while an index was built: that is waited for, since the server goes on by itself.
+    stopped = unfinished and bool(load) and live.loaded is not True
     for index in wanted.indexes or ():
         old = next((i for i in live.schema.indexes or () if i.field == index.field), None)
         if old is not None and same_index(index, old):
+            if stopped:
+                after.append(CreateIndex(name, index))
             continue
         if old is not None:
             after.append(DropIndex(name, index.field))
@@ -179,10 +183,11 @@ def _changed(
         after.append(CreateIndex(name, index))
         details.append(f"~ index {index.field}  {old} -> {index}" if old else f"+ index {index.field}  {index}")
     if load and live.loaded is not True:
-        missing = {i.field for i in wanted.indexes or ()} | {i.field for i in live.schema.indexes or ()}
-        indexes = [Index(f.name, "AUTOINDEX") for f in live.schema.fields if f.type.is_vector and f.name not in missing]
+        declared, built = ({i.field for i in schema.indexes or ()} for schema in (wanted, live.schema))
+        vectors = [f.name for f in live.schema.fields if f.type.is_vector and f.name not in declared]
+        indexes = [Index(f, "AUTOINDEX") for f in vectors if stopped or f not in built]
         after += [CreateIndex(name, i) for i in indexes]
-        details += [f"+ index {i.field}  {i}" for i in indexes]
+        details += [f"+ index {i.field}  {i}" for i in indexes if i.field not in built]
     if load is False and live.loaded:
         after.append(Release(name))
         details.append("~ load  loaded -> not loaded")

@@ -38,6 +38,10 @@ class SessionFacts:
     """What the journal knows of the last time that rows were brought to a destination.
 
     ``before`` and ``left`` are the counts at its beginning and end, ``None`` where it was not counted or has not ended.
+    ``checked`` is when its rows were last compared with the data and were equal, ``checked_how``: ``keys`` or
+    ``content``.
+    ``partial``: not all that was written in it is known, for the state is a backup brought back, or part of it was
+    forgotten.
     """
 
     epoch: int
@@ -49,6 +53,9 @@ class SessionFacts:
     before: int | None
     left: int | None
     skipped: bool = False
+    checked: str | None = None
+    checked_how: str | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +68,32 @@ class FileFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Owed:
+    """What an apply has taken away on its way and not given back yet: being loaded, or an alias of a collection."""
+
+    kind: str
+    name: str
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
 class JournalFacts:
     """What the journal knows of one target.
 
-    ``collections`` maps those that vsync created, or was about to, to whether it finished them. ``acked`` and
-    ``in_doubt`` map a unit's key to the numbers of its chunks in the destination's present epoch. ``files`` maps a
-    unit's address and path to what it last was.
+    ``collections`` maps those that vsync created, or was about to, to whether it finished them, ``ids`` to their ids,
+    ``None`` where it was stopped before it learned it. ``acked`` and ``in_doubt`` map a unit's key to the numbers of
+    its chunks in the destination's present epoch. ``files`` maps a unit's address and path to what it last was. To the
+    collections ``partial`` more rows may have been brought than is known, for the state is a backup brought back.
     """
 
     collections: dict[str, bool] = field(default_factory=dict)
+    ids: dict[str, str | None] = field(default_factory=dict)
     sessions: dict[str, SessionFacts] = field(default_factory=dict)
     acked: dict[str, frozenset[int]] = field(default_factory=dict)
     in_doubt: dict[str, frozenset[int]] = field(default_factory=dict)
     files: dict[tuple[str, str], FileFacts] = field(default_factory=dict)
+    owed: frozenset[Owed] = frozenset()
+    partial: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,12 @@ was dropped or replaced, the destination was cleared, or rows that vsync had lef
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from vsync.errors import Problem
 from vsync.planning.facts import FileFacts, JournalFacts, SessionFacts, UnitFacts
-from vsync.planning.steps import Change, Destination
+from vsync.planning.steps import DEFAULT_PARTITION, Change, Destination, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +36,8 @@ class Brought:
 class Standing:
     """Where a destination stands before the plan. ``live`` is ``None`` where its collection is still to be made.
 
-    ``whole`` says that all its data takes part, rather than what ``--only`` and ``--except`` chose.
+    ``whole`` says that all its data takes part, rather than what ``--only`` and ``--except`` chose. ``restart`` are the
+    keys of units whose rows are copied again although they are done.
     """
 
     base: Destination
@@ -48,11 +48,19 @@ class Standing:
     allowed: bool
     whole: bool
     where: str | None
+    restart: frozenset[str] = frozenset()
 
     @property
     def holds(self) -> bool:
         """Whether the collection may hold rows: a key is looked for in all of its partitions."""
         return self.rows is None or self.rows > 0 or bool(self.live and self.live.rows)
+
+    @property
+    def unmade(self) -> bool:
+        """Whether its partition is gone. Where the server makes the keys, chunks that lost rows are found by counting."""
+        made = self.live.schema.partitions if self.live else None
+        own = self.base.partition not in {None, DEFAULT_PARTITION}
+        return own and made is not None and self.base.partition not in made and not self.auto_id
 
     @property
     def probes(self) -> bool:
@@ -63,15 +71,18 @@ class Standing:
 def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     """Decide what is to be copied to one destination."""
     base = standing.base
-    content = hashlib.sha256("\n".join(sorted(u.key for u in units)).encode()).hexdigest()[:24]
-    base = replace(base, content=content, before=standing.rows)
+    base = replace(base, content=content_key([u.key for u in units]), before=standing.rows)
     old = journal.sessions.get(base.address)
-    if old is not None and (standing.live is None or standing.live.id != old.collection_id):
+    if old is not None and (standing.live is None or standing.live.id != old.collection_id or standing.unmade):
         base, old = replace(base, epoch=old.epoch, session=old.session), None
     elif old is not None:
         base = replace(base, epoch=old.epoch, session=old.session)
     if standing.live is None:
         return _work(_begin(base, before=0, probe=False), units, journal)
+    if _uncertain(standing, old, units, journal):
+        if base.write != "overwrite":
+            return _refused(base, _cannot_believe(standing))
+        standing, old = replace(standing, ours=False), None
     decide = {"skip": _skip, "overwrite": _overwrite}.get(base.write, _append)
     return decide(replace(standing, base=base), old, units, journal)
 
@@ -92,12 +103,12 @@ def _skip(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], jo
 
 def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     base = at.base
-    if old is not None and old.content == base.content:
+    if old is not None and old.content == base.content and not at.restart:
         if not old.done:
             return _work(replace(base, probe=old.probe, before=old.before), units, journal)
         if at.rows is None or old.left is None or at.rows == old.left:
             return _same(at, old)
-    if not at.whole:
+    if not at.whole or (at.restart and len(at.restart) < len(units)):
         problem = Problem(
             f"{base.address} is overwritten by all its data together, and only a part of it was chosen",
             at.where,
@@ -123,7 +134,9 @@ def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
 def _append(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     if old is None:
         return _first(at, units, journal)
-    if not old.done and not _changed(units, journal):
+    # What a session that asks for keys wrote, and no longer knows of, would be taken for there before it began.
+    goes_on = not old.done and not (old.partial and old.probe)
+    if goes_on and not at.restart and not _changed(units, journal):
         return _work(replace(at.base, probe=old.probe, before=old.before), units, journal)
     return _again(at, old, units, journal)
 
@@ -144,10 +157,11 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
     Then rows of the files as they were are there: a session of its own counts them as there before.
     """
     gone = at.rows is not None and old.left is not None and at.rows < old.left
-    pending = not all(len(journal.acked.get(u.key, ())) == len(u.bounds) for u in units)
+    pending = at.restart or not all(len(journal.acked.get(u.key, ())) == len(u.bounds) for u in units)
     changed = _changed(units, journal)
-    if at.auto_id and at.holds and changed:
-        return _refused(at.base, _cannot_repeat(at, changed))
+    if at.auto_id and at.holds and (changed or at.restart):
+        why = f"{changed[0].path} changed since its rows were copied" if changed else "its rows are there already"
+        return _refused(at.base, _cannot_repeat(at, why))
     if gone and at.auto_id and at.holds:
         text = f"{at.rows:,} rows, vsync left {old.left:,}: chunks that lost rows are sent again"
         return replace(_work(at.base, units, journal), changes=(Change("warn", at.base.address, text, (), at.where),))
@@ -160,7 +174,24 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
     all_ours = at.ours and not old.done and old.before == 0
     if at.rows is None and at.base.write == "append" and not all_ours:
         return _refused(at.base, _not_loaded(at))
-    return _work(_begin(at.base, before=at.rows, probe=at.probes, epoch=False), units, journal)
+    return _work(_begin(at.base, before=at.rows, probe=at.probes, epoch=False), units, journal, at.restart)
+
+
+def _uncertain(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> bool:
+    """Whether rows may be there that the journal forgot, and keys of the server's making cannot tell which.
+
+    What is in doubt is settled when applied, and a count that is what was left shows that nothing came later.
+    """
+    if not (at.auto_id and at.holds):
+        return False
+    if old is None:
+        return f"collection.{at.base.collection}" in journal.partial
+    if not old.partial:
+        return False
+    if old.done:
+        return at.rows != old.left
+    known = {u.key: journal.acked.get(u.key, frozenset()) | journal.in_doubt.get(u.key, frozenset()) for u in units}
+    return any(len(known[u.key]) < len(u.bounds) for u in units)
 
 
 def _refused(base: Destination, problem: Problem) -> Brought:
@@ -171,7 +202,8 @@ def _same(at: Standing, old: SessionFacts) -> Brought:
     counted = "not counted: not loaded" if at.rows is None else "counted now"
     rows = old.left if at.rows is None else at.rows
     shown = "rows as they were left" if rows is None else f"{rows:,} rows"
-    changes = [Change("same", at.base.address, f"{shown}; sources unchanged; {counted}", (), at.where)]
+    checked = f"; {old.checked_how} last checked {old.checked[:10]}" if old.checked else ""
+    changes = [Change("same", at.base.address, f"{shown}; sources unchanged; {counted}{checked}", (), at.where)]
     if at.rows is not None and old.left is not None and at.rows > old.left:
         changes.append(
             Change(
@@ -185,8 +217,13 @@ def _same(at: Standing, old: SessionFacts) -> Brought:
     return Brought(at.base, "same", clear=False, pending={}, changes=tuple(changes))
 
 
-def _work(destination: Destination, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
-    """List what is not done in the destination's epoch; a session that is open is worked on even if all is done."""
+def _work(
+    destination: Destination, units: Sequence[UnitFacts], journal: JournalFacts, again: frozenset[str] = frozenset()
+) -> Brought:
+    """List what is not done in the destination's epoch; a session that is open is worked on even if all is done.
+
+    Of the units ``again`` all is listed.
+    """
     old = journal.sessions.get(destination.address)
     same_epoch = old is not None and old.epoch == destination.epoch
     pending: dict[str, tuple[int, ...]] = {}
@@ -194,8 +231,9 @@ def _work(destination: Destination, units: Sequence[UnitFacts], journal: Journal
     for u in units:
         acked = journal.acked.get(u.key, frozenset()) if same_epoch else frozenset()
         in_doubt = journal.in_doubt.get(u.key, frozenset()) if same_epoch else frozenset()
-        pending[u.key] = tuple(n for n in range(len(u.bounds)) if n not in acked)
-        changes.append(_copy_change(u, destination, pending[u.key], len(in_doubt), journal))
+        pending[u.key] = tuple(n for n in range(len(u.bounds)) if n not in acked or u.key in again)
+        restarted = len(acked) if u.key in again else 0
+        changes.append(_copy_change(u, destination, pending[u.key], len(in_doubt), journal, restarted))
     shown = tuple(c for c in changes if c is not None)
     if not shown:
         shown = (Change("warn", destination.address, "all its rows are copied: they are still to be counted"),)
@@ -203,7 +241,12 @@ def _work(destination: Destination, units: Sequence[UnitFacts], journal: Journal
 
 
 def _copy_change(
-    u: UnitFacts, destination: Destination, pending: Sequence[int], in_doubt: int, journal: JournalFacts
+    u: UnitFacts,
+    destination: Destination,
+    pending: Sequence[int],
+    in_doubt: int,
+    journal: JournalFacts,
+    restarted: int,
 ) -> Change | None:
     if not pending:
         return None
@@ -213,6 +256,8 @@ def _copy_change(
     if done:
         doubt = f", {in_doubt} in doubt: sent again" if in_doubt else ""
         details.append(f"resumes: {done:,} of {total:,} chunks done{doubt}")
+    elif restarted:
+        details.append(f"restarts: {restarted:,} of {total:,} chunks were done, and all are copied again")
     elif in_doubt:
         details.append(f"resumes: {in_doubt} chunks in doubt are sent again")
     was = _was(u, journal)
@@ -259,10 +304,19 @@ def _not_loaded(at: Standing) -> Problem:
     )
 
 
-def _cannot_repeat(at: Standing, changed: Sequence[UnitFacts]) -> Problem:
+def _cannot_believe(at: Standing) -> Problem:
     return Problem(
-        f"{at.base.address}: {changed[0].path} changed since its rows were copied, and the keys are made by the server "
-        "(auto_id): vsync cannot tell which rows are missing",
+        f"{at.base.address}: this state was brought back from its backup, and the keys are made by the server "
+        "(auto_id): vsync cannot tell which rows were written after the backup",
+        at.where,
+        "empty the collection and apply again, or say write: overwrite to bring all rows again",
+    )
+
+
+def _cannot_repeat(at: Standing, why: str) -> Problem:
+    return Problem(
+        f"{at.base.address}: {why}, and the keys are made by the server (auto_id): vsync cannot tell which rows are "
+        "missing",
         at.where,
         "declare a key of the data's own, or say write: overwrite to bring all of them again",
     )

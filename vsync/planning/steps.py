@@ -17,6 +17,9 @@ from vsync.errors import Problem, UsageError
 from vsync.schema import Collection, Index
 
 FORMAT_VERSION = 1
+DEFAULT_PARTITION = "_default"
+LISTED = 20
+"""How many rows of a step are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,34 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteRows:
+    """Remove rows that the data does not hold, by their keys."""
+
+    destination: str
+    keys: tuple[int | str, ...]
+    kind: Literal["delete-rows"] = "delete-rows"
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteRows:
+    """Write rows of a unit again, ranges of their numbers, last excluded. ``anew``: their keys are deleted first."""
+
+    unit: int
+    rows: tuple[tuple[int, int], ...]
+    anew: bool = False
+    kind: Literal["rewrite-rows"] = "rewrite-rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """Count a destination that was repaired: it must hold so many rows."""
+
+    destination: str
+    rows: int
+    kind: Literal["recount"] = "recount"
+
+
+@dataclass(frozen=True, slots=True)
 class SetAlias:
     """Create an alias, or move it here. ``held_by`` says where it pointed."""
 
@@ -160,6 +191,9 @@ Step = (
     | Release
     | Load
     | Verify
+    | DeleteRows
+    | RewriteRows
+    | Recount
     | SetAlias
 )
 
@@ -266,6 +300,11 @@ class Plan:
         return not self.steps and not self.conflicts
 
     @property
+    def repairs(self) -> bool:
+        """Whether it mends rows that a check found, rather than what a spec says."""
+        return any(isinstance(step, Recount) for step in self.steps)
+
+    @property
     def id(self) -> str:
         """What this plan is known by: a digest of all that it says."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
@@ -310,18 +349,42 @@ def unit_key(destination: str, origins: dict[str, Any], content: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def content_key(units: list[str]) -> str:
+    """Digest the keys of all units of a destination: what its content is known by."""
+    return hashlib.sha256("\n".join(sorted(units)).encode()).hexdigest()[:24]
+
+
 def describe(step: Step, plan: Plan) -> str:
     """Say a step in words: ``create-index words vector HNSW COSINE M=16``."""
     return f"{step.kind} {_subject(step, plan)}"
 
 
 def _subject(step: Step, plan: Plan) -> str:
-    if isinstance(step, CopyChunk):
-        unit = plan.units[step.unit]
-        return f"{unit.address} {unit.path} chunk {step.n} of {unit.chunks} rows {step.lo}-{step.hi - 1}"
-    if isinstance(step, CreateIndex):
-        return f"{step.collection} {step.index.field} {step.index}"
-    if isinstance(step, SetProperties):
-        return f"{step.collection} " + " ".join(f"{k}={v}" for k, v in step.properties)
-    words = [getattr(step, name) for name in type(step).__dataclass_fields__ if name not in {"kind", "held_by"}]
-    return " ".join(words)
+    match step:
+        case CopyChunk():
+            unit = plan.units[step.unit]
+            text = f"{unit.address} {unit.path} chunk {step.n} of {unit.chunks} rows {step.lo}-{step.hi - 1}"
+        case CreateIndex():
+            text = f"{step.collection} {step.index.field} {step.index}"
+        case SetProperties():
+            text = f"{step.collection} " + " ".join(f"{k}={v}" for k, v in step.properties)
+        case RewriteRows():
+            unit = plan.units[step.unit]
+            text = f"{unit.address} {unit.path} rows {_listed([_range(*r) for r in step.rows])}"
+        case DeleteRows():
+            text = f"{step.destination} {_listed([json.dumps(key, ensure_ascii=False) for key in step.keys])}"
+        case Recount():
+            text = f"{step.destination} {step.rows}"
+        case _:
+            names = [name for name in type(step).__dataclass_fields__ if name not in {"kind", "held_by"}]
+            text = " ".join(getattr(step, name) for name in names)
+    return text
+
+
+def _range(lo: int, hi: int) -> str:
+    return f"{lo}-{hi - 1}" if hi - lo > 1 else f"{lo}"
+
+
+def _listed(words: list[str]) -> str:
+    more = f" and {len(words) - LISTED:,} more" if len(words) > LISTED else ""
+    return ", ".join(words[:LISTED]) + more

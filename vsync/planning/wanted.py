@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsync.errors import ConflictError, Problem
 from vsync.planning.diff import forces_replacement
-from vsync.planning.steps import Fidelity
+from vsync.planning.steps import DEFAULT_PARTITION, Fidelity
 from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, constant, infer_field
 from vsync.rows.infer import MAX_LENGTH
 from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 KEY_NAMES = ("id", "ids", "pk", "key", "keys", "_id", "uid", "uuid", "primary_key")
 """Columns that are taken for the primary key where nothing says which is, in this order."""
-
-DEFAULT_PARTITION = "_default"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,5 +3,6 @@
 - ``words``    numbers, bytes, durations and plans as plain lines of text, with their styles
 - ``console``  those lines on a terminal or in a log, by rich
 - ``progress`` an apply as it goes: bars on a terminal, a line every so often elsewhere
+- ``watch``    a running apply, from its state alone;  ``state`` what ``vsync state`` shows
 - ``jsonl``    the same as JSON objects, one a line
 """

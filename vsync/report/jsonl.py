@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from vsync.planning.steps import CopyChunk, Plan
-from vsync.report.words import summary
+from vsync.report.words import refresh_summary, summary
 
 if TYPE_CHECKING:
-    from vsync.api import Status
+    from vsync.api import Refreshed, Status
     from vsync.applying.events import Event
     from vsync.errors import VsyncError
 
@@ -61,9 +61,23 @@ def say_error(error: VsyncError) -> None:
     say("error", exit_code=error.exit_code, problems=[asdict(p) for p in error.problems])
 
 
+def say_refresh(seen: Refreshed) -> None:
+    """Print what moved: each line of it, then the summary."""
+    for change in seen.changes:
+        say("change", **asdict(change))
+    say("summary", text=refresh_summary(seen), moved=sum(c.action != "same" for c in seen.changes))
+
+
 def say_status(seen: Status) -> None:
     """Print what a state knows: each data item, then the run."""
     for item in seen.items:
         say("item", **asdict(item))
     run = asdict(seen.run) if seen.run else None
-    say("summary", running=seen.running, run=run, rejects=seen.rejects)
+    say(
+        "summary",
+        running=seen.running,
+        run=run,
+        rejects=seen.rejects,
+        rows_per_second=seen.rows_per_second,
+        eta=seen.eta,
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vsync.api import Status
+    from vsync.api import Refreshed, Status
     from vsync.applying.events import Settled
     from vsync.planning.steps import Change, Plan
 
@@ -94,6 +94,27 @@ def _change(change: Change, width: int) -> Iterator[Line]:
         yield change.action if detail[:1] in "+~-" else "dim", f"       {detail}"
 
 
+def refresh_lines(seen: Refreshed, *, concise: bool = False) -> Iterator[Line]:
+    """Show what moved on a target since it was applied."""
+    yield "plain", f"Target {seen.target_label}"
+    yield "plain", ""
+    shown = [c for c in seen.changes if not (concise and c.action == "same")]
+    width = min(48, max((len(c.address) for c in shown), default=0))
+    for change in shown:
+        yield from _change(change, width)
+    if shown:
+        yield "plain", ""
+    yield ("bold" if seen.moved else "create"), refresh_summary(seen)
+
+
+def refresh_summary(seen: Refreshed) -> str:
+    """Say in one line what moved."""
+    moved = sum(c.action != "same" for c in seen.changes)
+    if moved:
+        return f"{many(moved, 'thing')} moved on the target; nothing was planned."
+    return "Nothing moved on the target." if seen.changes else "The state knows nothing of this target."
+
+
 def summary(plan: Plan) -> str:
     """Say in one line what a plan does."""
     count = {action: sum(c.action == action for c in plan.changes) for action in SYMBOLS}
@@ -151,7 +172,7 @@ def status_lines(seen: Status) -> Iterator[Line]:
     yield "plain", f"Target {run.target}"
     for item in seen.items:
         percent = 100 * item.rows_done // item.rows if item.rows else 100
-        doubt = f", {item.in_doubt} in doubt" if item.in_doubt else ""
+        doubt = f", {item.in_doubt} {'in flight' if seen.running else 'in doubt'}" if item.in_doubt else ""
         style = "create" if item.done == item.chunks else "copy"
         yield (
             style,
@@ -159,6 +180,15 @@ def status_lines(seen: Status) -> Iterator[Line]:
                 f"  {item.address}  {item.path}  {percent}%  {item.rows_done:,} / {item.rows:,} rows, "
                 f"{item.done} / {many(item.chunks, 'chunk')}{doubt}"
             ),
+        )
+    if seen.running:
+        pace = f"{seen.rows_per_second:,.0f} rows/s" if seen.rows_per_second is not None else "pace not known yet"
+        left = "all rows are copied" if seen.eta == 0 else f"ETA {'?' if seen.eta is None else duration(seen.eta)}"
+        yield "bold", f"  {pace}   {left}"
+    if run.clock_went_back:
+        yield (
+            "warn",
+            "  the clock of its machine went back meanwhile: times and pace that are shown may be wrong",
         )
     if seen.rejects:
         yield "warn", f"  {many(seen.rejects, 'value')} rejected: see the rejects file beside the state"

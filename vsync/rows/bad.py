@@ -22,12 +22,16 @@ SHOWN_ELEMENTS = 6
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """One value that does not fit: the row's number in its file, the field, the value (shortened) and why."""
+    """One value that does not fit: the row's number in its file, the field, the value (shortened) and why.
+
+    ``key`` is what the source has for the row's key, as JSON; ``None`` where it has none (auto_id).
+    """
 
     row: int
     field: str
     value: str
     why: str
+    key: str | None = None
 
     def __str__(self) -> str:
         """Render as ``row 500001, field vec: holds NaN or infinity: nan at 3 of [...]``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,10 +97,29 @@ def take_rows(batch: pa.RecordBatch, first_row: int, mapping: Mapping, rules: Ru
     rows = pa.RecordBatch.from_arrays([c.values for c in casted], schema=arrow_schema(fields))
     numbers = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
     taken = _without(Taken(rows, numbers, ()), fields, [c.findings for c in casted])
-    if rules is None:
+    if rules is not None:
+        found = [check_column(c, f, rules) for c, f in zip(taken.rows.columns, fields, strict=True)]
+        taken = _without(taken, fields, found)
+    return _with_keys(taken, batch, first_row, mapping) if taken.bad else taken
+
+
+def _with_keys(taken: Taken, batch: pa.RecordBatch, first_row: int, mapping: Mapping) -> Taken:
+    """Say of each bad row what its key is: by that people find it in what the source was made from."""
+    origin = next((m.origin for m in mapping if m.field.primary), None)
+    if origin is None:
         return taken
-    found = [check_column(c, f, rules) for c, f in zip(taken.rows.columns, fields, strict=True)]
-    return _without(taken, fields, found)
+
+    def key_of(row: int) -> Any:
+        if isinstance(origin, FromColumn):
+            return batch.column(origin.column)[row - first_row].as_py()
+        return row if isinstance(origin, RowNumber) else origin.value
+
+    return replace(taken, bad=tuple(replace(b, key=_as_json(key_of(b.row))) for b in taken.bad))
+
+
+def _as_json(value: Any) -> str:
+    text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+    return json.dumps(text, ensure_ascii=False, default=str)
 
 
 def _without(taken: Taken, fields: Sequence[Field], findings: Sequence[Sequence[Finding]]) -> Taken:
