@@ -127,6 +127,10 @@ class ModelTarget:
         return "model (1.0)"
 
     @property
+    def settling(self) -> float:
+        return 0.0
+
+    @property
     def rules(self) -> Rules:
         return Rules()
 

@@ -140,12 +140,9 @@ class Lane:
         return {kind: odds for kind, odds in ENDING.items() if kind != "late" or self._bears_late(trial)}
 
     def _tell(self, trial: Trial, one: Interruption, result: Result) -> None:
-        if one.kind == LOSS:
-            trial.take_away(one)
-        elif trial.finished or not trial.run(one):
-            return
-        result.hit.append(one)
-        self.tally.count(one)
+        if not trial.finished and (trial.take_away(one) if one.kind == LOSS else trial.run(one)):
+            result.hit.append(one)
+            self.tally.count(one)
 
     def _bears_late(self, trial: Trial) -> bool:
         """Tell whether a request that comes late does no harm.

@@ -34,6 +34,7 @@ SEED = 20261123
 
 COVERING = (
     # Together these pass every point of the protocol on Milvus Lite, most of them more than once.
+    Shape("int64", "append"),
     Shape("int64", "append", bad="refused"),
     Shape("auto_id", "append", "replaced"),
     Shape("varchar", "upsert", "others", bad="skip"),
@@ -74,12 +75,12 @@ def test_an_apply_is_ended_at_each_point_of_the_protocol(tmp_path: Path, forks: 
     lane = Lane("lite-embedded", None, tmp_path, SEED, forks)
     left = protocol_of("lite-embedded")
     for n, shape in enumerate(COVERING):
-        # One after the other, in one scenario; some are not passed again after one before them, and are left for later.
-        given = in_their_order(lane.record(n, shape), left)
+        # One after the other, in one scenario. Whoever finds a collection made that was not noted does not note it again.
+        once = {"journal.created.before"} if "journal.created.after" in left else set()
+        given = in_their_order(lane.record(n, shape), left - once)
         if shape.key == "auto_id":
             # Once some chunks are done rows are taken away: whoever counts them then finds that.
-            half = len(given) // 2
-            given = [*given[:half], Interruption(LOSS, "0.5"), *given[half:], *map(point, REOPENED)]
+            given += [point("journal.acked.after", 5), Interruption(LOSS, "0.5"), *map(point, REOPENED)]
         result = lane.repeat(n, given, shape)
         assert result.right, result
         left -= set(lane.tally.ended)
@@ -145,13 +146,13 @@ def test_the_comparison_sees_what_is_lost_doubled_and_changed(target: Endpoint) 
         assert compare(client, "words", "id", expected) == Compared(300)
 
         client.delete("words", ids=[3, 250, 251])
-        reader.insert(client, "words", rows[30:34], "_default")  # these keys are in both partitions now
         reader.insert(client, "words", rows[:1].numbered(1_000_000))
-        if target.kind == "milvus-2.3.5":  # and these twice in one; Lite replaces them
-            twice = 2
+        if target.kind == "milvus-2.3.5":  # Lite would replace them
+            twice = 6
+            reader.insert(client, "words", rows[30:34], "_default")
             reader.insert(client, "words", rows[40:42], "rare")
         client.upsert("words", [{"id": 7, "vector": rows.vectors[7], "word": "changed"}], partition_name="rare")
-        assert compare(client, "words", "id", expected) == Compared(300, lost=3, doubled=5 + twice, changed=1)
+        assert compare(client, "words", "id", expected) == Compared(300, lost=3, doubled=1 + twice, changed=1)
 
 
 def test_a_row_that_is_gone_makes_a_scenario_wrong(
@@ -186,7 +187,7 @@ def test_a_point_where_no_run_was_ended_is_chosen() -> None:
     whole = Recorded(Passed(["request.Query.before"], ["journal.acked.before"] * 3 + ["journal.end_run.after"]), 1, 1)
     known = Tally("lite", ended=Counter({"journal.acked.before": 9, "request.Query.before": 9}))
     chosen = Counter(choose({"point": 1}, whole, Passed(), known, random.Random(n)).at for n in range(100))
-    assert chosen.most_common(1)[0][0] == "journal.end_run.after:1"
+    assert chosen["journal.end_run.after:1"] > 30  # of 100: the one that comes first is chosen as often
     assert set(chosen) > {"journal.acked.before:1", "request.Query.before:1"}
     done = Passed([], ["journal.acked.before"] * 2 + ["journal.end_run.after"])
     left = {choose({"point": 1}, whole, done, known, random.Random(n)).at for n in range(100)}

@@ -96,10 +96,12 @@ class Trial:
             ).fetchall()
         return [(unit, lo, hi, json.loads(ranges)) for unit, lo, hi, ranges in rows]
 
-    def take_away(self, loss: Interruption) -> None:
-        """Remove some rows of a chunk that is done, as a server that was killed may lose what it acknowledged."""
+    def take_away(self, loss: Interruption) -> bool:
+        """Remove some rows of a chunk that is done, if one is: a server that was killed may lose what it acknowledged."""
         self.tried.append(loss)
         done = self.done()
+        if not done:
+            return False
         path, lo, hi, ranges = done[int(float(loss.at) * len(done))]
         with reader.client_of(self.scenario.target) as client:
             if self.scenario.shape.key == "auto_id":
@@ -108,6 +110,7 @@ class Trial:
                 keys = self.scenario.written(path, lo, hi)[:MOST_LOST]
             client.delete(NAME, ids=keys)
             client.flush(NAME)  # on Lite an insert takes back what is only in memory of a deletion
+        return True
 
     def run_to_the_end(self) -> None:
         """Apply without interruptions until it is done.

@@ -29,3 +29,15 @@ def test_the_bench_measures_all_contenders(server: str, tmp_path: Path) -> None:
     assert f"ok      {server} 20000x64: anonymous memory" in ran.stdout
     assert "plan of 50 chunks" in ran.stdout
     assert not list(tmp_path.iterdir()), "it removes what it made"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["milvus", "lite"])
+def test_a_check_finds_what_the_bench_plants(server: str, tmp_path: Path) -> None:
+    if server == "milvus" and servers.available():
+        pytest.skip(f"needs Milvus {servers.MILVUS_VERSION}: {servers.available()}")
+    options = ["--check", "--server", server, "--rows", "30000", "--repeat", "1", "--folder", str(tmp_path)]
+    ran = subprocess.run([sys.executable, str(BENCH), *options], capture_output=True, text=True, check=False)
+    assert ran.returncode in {0, 1}, ran.stderr  # 1: it was slower than it must be
+    assert f"ok      {server} check of 30,000 rows: faults found of 20: 20.00" in ran.stdout
+    assert f"ok      {server} check of 30,000 rows: found and not planted: 0.00" in ran.stdout

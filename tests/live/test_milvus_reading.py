@@ -318,7 +318,7 @@ def test_the_ends_of_int64_are_given_but_for_the_last_on_milvus(target: Endpoint
         )
 
 
-def test_rows_that_no_answer_holds_together_come_in_several(target: Endpoint) -> None:
+def test_rows_that_no_answer_holds_together_come_in_several(target: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     if target.kind != "milvus-2.3.5":
         return  # 256 MiB there: too much for a quick test
     desired = Collection("c", (KEY, VECTOR, Field("s", DataType.VARCHAR, max_length=65_535)), indexes=(Index("v"),))
@@ -330,6 +330,9 @@ def test_rows_that_no_answer_holds_together_come_in_several(target: Endpoint) ->
         reader = milvus.reader(desired, None)
         with pytest.raises(TooLargeError):
             reader.ask(keys.everything(KEY), desired.fields, 1_200, ())
+        monkeypatch.setattr(read, "TEXT_BYTES", 2 * read.ANSWER_BYTES)  # one row at once
+        assert reader.read(KeyRange(5, 8), ["s"]).num_rows == 3
+        monkeypatch.undo()
         got = reader.read(EVERYTHING, ["id", "s"])
         assert got.column("id").to_pylist() == list(range(1_200))
         assert got.column("s")[777].as_py() == f"777 {text}"
@@ -380,6 +383,22 @@ def test_a_scan_goes_on_after_an_answer_that_did_not_come(target: Endpoint, monk
         assert found == list(range(5_000))
         assert failed > 5
         assert next(blocks, None) is None
+
+
+def test_a_row_that_no_answer_holds_is_an_error(target: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(target) as milvus:
+        make(milvus, PLAIN)
+        send(milvus, PLAIN, rows(PLAIN, pa.array(range(3))))
+        reader = milvus.reader(PLAIN, None)
+
+        def refused(*_question: Any) -> pa.RecordBatch:
+            raise TooLargeError("trying to send message larger than max")
+
+        monkeypatch.setattr(reader, "ask", refused)
+        with pytest.raises(TooLargeError, match="a row of c is larger"):
+            reader.read(EVERYTHING, ["v"])
+        with pytest.raises(TooLargeError, match="a row of c is larger"):
+            reader.fetch(pa.array([1, 2]), ["v"])
 
 
 def test_answers_out_of_order_are_put_in_order_or_refused(target: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,7 @@ def _live(said: dict[str, Any]) -> dict[str, LiveCollection]:
 def _journal(said: dict[str, Any], units: Sequence[UnitFacts]) -> JournalFacts:
     return JournalFacts(
         collections=said.get("collections", {}),
+        ids=said.get("ids", {}),
         sessions={a: _session(words, a, units) for a, words in said.get("sessions", {}).items()},
         acked=_chunks(said.get("acked", {}), units),
         in_doubt=_chunks(said.get("in_doubt", {}), units),

@@ -22,6 +22,7 @@ from vsync.checking import Checks, Side, Ways, check_sides, keyed
 from vsync.checking.findings import Compared, Event, Finding, Found
 from vsync.connectors.memory import MemorySource
 from vsync.errors import ConflictError, TargetError, TransientError
+from vsync.planning.facts import SessionFacts
 from vsync.planning.steps import Unit
 from vsync.rows import arrow_type
 from vsync.schema import Collection, DataType, Field
@@ -432,6 +433,15 @@ def test_fields_that_another_file_brings_are_null_here() -> None:
     assert world.check(side=side)[1] == []
     world.target.server.tables["c"].rows["_default"][5] = rows[5]
     assert [(f.symbol, f.key, f.detail) for f in world.check(side=side)[1]] == [("*", 5, "number")]
+
+
+def test_a_destination_that_was_skipped_is_not_compared() -> None:
+    world = World.of(collection_of(DataType.INT64), [rows_of(1, 2)], rows_of(3))
+    session = SessionFacts(1, 1, True, "", "id", False, 1, 1, skipped=True)  # noqa: FBT003 - as the state gives it
+    compared, found = world.check(side=replace(world.side(5), session=session))
+    assert not found
+    assert compared.left_out
+    assert not compared.differences
 
 
 def test_rows_whose_keys_the_server_makes_cannot_be_sampled() -> None:

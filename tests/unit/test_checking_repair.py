@@ -202,9 +202,7 @@ def test_rows_of_others_are_left_alone_unless_they_may_be_destroyed(folder: Path
     damage(server, ["same", "missing", "double"], "int64", [1, 2])
     _, _, made = check(spec, server, state, Choice())
     assert not [s for s in made.steps if isinstance(s, DeleteRows)]
-    assert [c.summary for c in made.changes if c.action == "warn"] == [
-        "2 rows not in its data: left alone"
-    ] * 2
+    assert [c.summary for c in made.changes if c.action == "warn"] == ["2 rows not in its data: left alone"] * 2
     repair(made, spec, server, state)
     _, found, again = check(spec, server, state, Choice())
     assert {f.symbol for f in found} == {"-", "2"}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from vsync.applying.events import Settled
+from vsync.applying.events import Settled, Waiting
 from vsync.applying.settle import lost_tasks, remove_strays
 from vsync.applying.worker import check_unchanged
 from vsync.errors import MismatchError, Problem, StalePlanError, TransientError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vsync.planning.steps import Destination
 
 RELEASED_HINT = "load it again where the spec does not say so, and run the same command again"
+RECOUNT_SECONDS = 3.0
 SETTLED_AGAIN = 3
 """How often a count that does not come out even is looked into: a late request can land after any look."""
 
@@ -27,7 +29,7 @@ def verify(run: Run, to: Destination) -> None:
     for unit in (u for u in run.plan.units if u.destination == to.address):
         with run.copier.worker.sources.use(unit) as source:
             check_unchanged(unit, source)
-    settled = _count(run, to)
+    settled = _settled(run, to)
     if run.plan.collections[to.collection].primary.auto_id:
         for _ in range(SETTLED_AGAIN):
             if not _mended(run, to, settled):
@@ -40,6 +42,21 @@ def verify(run: Run, to: Destination) -> None:
     run.journal.end_session(run.key, to, settled.left if settled.expected is None else settled.expected)
     run.settled.append(settled)
     run.report(settled)
+
+
+def _settled(run: Run, to: Destination) -> Settled:
+    """Count, and again while there are too many: for a while a server may count old copies of what was replaced."""
+    settled, attempt = _count(run, to), 0
+    patience = 0.0 if run.plan.collections[to.collection].primary.auto_id else run.target.settling
+    until = time.monotonic() + patience
+    while settled.surplus > 0 and to.exclusive and time.monotonic() < until:
+        attempt += 1
+        why = f"{to.address} counts {settled.surplus:,} rows more than it should: the server may not have settled yet"
+        run.report(Waiting(why, attempt, RECOUNT_SECONDS))
+        run.stop.event.wait(RECOUNT_SECONDS)
+        run.stop_here()
+        settled = _count(run, to)
+    return settled
 
 
 def _count(run: Run, to: Destination) -> Settled:

@@ -1,4 +1,4 @@
-"""Whether collections are still those that the plan saw: anybody may drop one, rename it or make it again, at any moment.
+"""Whether collections are still those that the plan saw: anybody may drop, rename or make one again at any moment.
 
 What one collection acknowledged says nothing of another that has its name now. So each is known by its id from the
 first look on, and asked for it again before each step and each chunk, and after its rows were counted. What is sent

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vsync.checking.reading import Held
     from vsync.connectors.base import Key
 
-PARTS = 8
+PARTS = 4
 """Into how many parts a range is cut at a time; they are counted at once."""
 MOST_COUNTS = 4_000
 """From so many counts on, what is counted too often is told by ranges."""

@@ -44,8 +44,8 @@ READ_PIECES = 64
 """Pieces that are asked for together, where the target answers several questions at once."""
 MEMORY = 64 << 20
 """Bytes of keys and digests in memory."""
-KEY_BYTES = 40
-"""What a row takes of it, beside its digests."""
+ROW_BYTES = 32
+"""What a row takes of it, beside its key and its digests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,12 @@ class _Survey:
     blocks: list[_Block] = field(default_factory=list)
     samples: list[pa.Array] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def key_bytes(self) -> int:
+        """How large a key is, on an average."""
+        nbytes: int = sum(keys.nbytes for keys in self.samples)
+        return nbytes // max(1, sum(map(len, self.samples)))
 
     def add(self, home: Chunk, keys: pa.Array, numbers: NDArray[np.int64]) -> None:
         blocks = []
@@ -95,7 +101,7 @@ class KeyedCheck:
         self.tally.source = survey.rows
         self.expected.ways.report(CheckBegan(self.expected.side.address, survey.rows + counted))
         marks = Marks.of(survey.samples, self._kind)
-        most = MEMORY // (KEY_BYTES + 8 * len(self.fields))
+        most = MEMORY // (ROW_BYTES + survey.key_bytes + 8 * len(self.fields))
         if survey.rows + counted > most:
             self._in_parts(survey, marks, counted, most)
             return

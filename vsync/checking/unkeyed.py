@@ -14,7 +14,7 @@ import numpy as np
 
 from vsync.checking.exact import by_content
 from vsync.checking.findings import CheckBegan
-from vsync.checking.keyed import KEY_BYTES, MEMORY, parts
+from vsync.checking.keyed import MEMORY, ROW_BYTES, parts
 from vsync.checking.marks import Sums
 from vsync.checking.reading import SOURCE_THREADS, Expected, Held, Rows
 from vsync.connectors.base import KeyRange
@@ -46,7 +46,7 @@ class UnkeyedCheck:
         """Compare all rows; ``counted`` are those that the target counts."""
         rows = self.expected.side.rows + counted
         self.expected.ways.report(CheckBegan(self.expected.side.address, rows))
-        most = MEMORY // (KEY_BYTES + 8 * len(self.fields))
+        most = MEMORY // (ROW_BYTES + 8 + 8 * len(self.fields))
         if rows <= most:
             source, target = self._read(lambda rows: rows)
             self._ended(len(source.places), len(target.keys), counted)

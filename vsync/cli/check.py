@@ -105,6 +105,8 @@ def _save_repair(checked: Checked, options: dict[str, Any]) -> None:
     if made.conflicts:
         raise Shown(ConflictError(list(made.conflicts)), shown=False)
     if made.empty:
+        if not options["as_json"]:
+            click.echo(f"There is nothing to mend: {options['out']} is not written.")
         return
     save(made, options["out"])
     if not options["as_json"]:

@@ -12,8 +12,8 @@ A *source* is one file or one collection, opened. It is described, cut into chun
 
 A *target* is observed, changed and written. Every method that changes it is one attempt with a deadline: it may be
 repeated by its caller, and looks before it acts. Whatever fails raises :class:`vsync.errors.TransientError` (worth a
-retry), :class:`vsync.errors.TooLargeError` or :class:`vsync.errors.TargetError`; nothing of a vendor passes through. What
-is not there any more raises a TargetError that is a :class:`vsync.errors.StalePlanError` too.
+retry), :class:`vsync.errors.TooLargeError` or :class:`vsync.errors.TargetError`; nothing of a vendor passes through.
+What is not there any more raises a TargetError that is a :class:`vsync.errors.StalePlanError` too.
 """
 
 from __future__ import annotations
@@ -178,6 +178,10 @@ class Target(Protocol):
     @property
     def writers(self) -> int:
         """How many requests in flight one collection bears."""
+
+    @property
+    def settling(self) -> float:
+        """For how many seconds a count may still hold old copies of rows that were replaced."""
 
     @property
     def rules(self) -> Rules:

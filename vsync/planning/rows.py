@@ -57,7 +57,7 @@ class Standing:
 
     @property
     def unmade(self) -> bool:
-        """Whether its partition is gone. Where the server makes the keys, chunks that lost rows are found by counting."""
+        """Whether its partition is gone. Where the server makes the keys, lost rows are found by counting."""
         made = self.live.schema.partitions if self.live else None
         own = self.base.partition not in {None, DEFAULT_PARTITION}
         return own and made is not None and self.base.partition not in made and not self.auto_id
@@ -283,7 +283,7 @@ def _was(u: UnitFacts, journal: JournalFacts) -> FileFacts:
 
 def _cannot_begin(at: Standing) -> Problem | None:
     address = at.base.address
-    if at.auto_id and at.holds:
+    if at.auto_id and at.rows != 0:  # other partitions may hold rows: others', or what was just brought there
         rows = "may hold rows" if at.rows is None else f"holds {at.rows:,} rows"
         return Problem(
             f"{address} {rows} that this state does not know, and its keys are made by the server (auto_id): "

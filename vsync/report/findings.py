@@ -75,6 +75,9 @@ def checked_lines(checked: Checked, shown: Mapping[str, Sequence[f.Finding]]) ->
         yield ("warn" if c.differences else "create"), f"{'!' if c.differences else '='} {compared_line(c)}"
     if checked.seed is not None:
         yield "dim", f"Drawn with --seed {checked.seed}"
+    if not checked.compared:
+        yield "warn", "Nothing was compared: no collection of the spec has data, or none was chosen."
+        return
     verdict = f"Differences: {many(checked.differences, 'row')}." if checked.differences else "No differences."
     yield "bold", verdict
 
@@ -147,7 +150,8 @@ class CheckReport:
             if self._combined is not None:
                 self._combined.write(finding_line(finding) + "\n")
             if self._as_json:
-                say("difference", symbol=finding.symbol, address=finding.address, key=finding.key, detail=finding.detail)
+                told = {name: getattr(finding, name) for name in ("symbol", "address", "key", "detail")}
+                say("difference", **told)
             if len(self.shown[finding.address]) < SHOWN:
                 self.shown[finding.address].append(finding)
 

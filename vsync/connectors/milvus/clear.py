@@ -56,7 +56,8 @@ def _delete_all(client: Client, live: Collection, partition: str | None) -> None
 @contextmanager
 def loaded(client: Client, collection: str) -> Iterator[None]:
     """Have a collection loaded while its rows are asked for or removed; one that was not is released again."""
-    if ddl.load_state(client, collection) == common_pb2.LoadStateLoaded:
+    state = ddl.load_state(client, collection)
+    if state == common_pb2.LoadStateLoaded:
         yield
         return
     if client.server.kind != LITE and not ddl.indexes(client, collection):
@@ -69,7 +70,8 @@ def loaded(client: Client, collection: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if not client.folder:  # the embedded server releases by itself, at its end
+        # One that is being loaded is loaded by somebody. The embedded server releases by itself, at its end.
+        if state == common_pb2.LoadStateNotLoad and not client.folder:
             ddl.release(client, collection)
 
 

@@ -41,8 +41,8 @@ EMBEDDED_SECONDS = 6 * 3_600.0
 
 FAILED_HINT = "mend the index in the spec where that is at fault, and run the same command again"
 BUILD_HINT = (
-    'Milvus 2.3 repeats a build that fails for ever, and says nothing of it: look for "failed to build index" in its log, '
-    "and mend the type or params of the index in the spec"
+    "Milvus 2.3 repeats a build that fails for ever, and says nothing of it: look for "
+    '"failed to build index" in its log, and mend the type or params of the index in the spec'
 )
 LOAD_HINT = "the server goes on by itself: look at its log; is its memory enough?"
 FLUSH_HINT = "the server goes on by itself: look at its log"

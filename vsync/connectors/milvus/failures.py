@@ -18,7 +18,7 @@ COLLECTION_NOT_FOUND, NOT_LOADED, PARTITION_NOT_FOUND, INDEX_NOT_FOUND = 100, 10
 
 # Milvus refused before doing anything: out of memory, too many requests, out of disk, rate limits, closed for writing.
 _REFUSED_FOR_NOW = {3, 4, 7, 8, 9}
-_TOO_FAST = {4, 8}
+_TOO_FAST = {4, 8, 49}
 # Service unavailable, time tick delay, not fully loaded, replicas, channels, segments and nodes on the move
 # (after a restart for half a minute), its object store away.
 _ON_THE_MOVE = {2, 11, 12, 103, 202, 400, 401, *range(500, 504), *range(600, 604), *range(901, 906), 1001}
@@ -85,11 +85,13 @@ def check(status: Any, where: str, doing: str) -> None:
 def from_code(code: Any, old_code: int, reason: str, where: str, doing: str) -> TargetError:
     """Make a vsync error of Milvus's code, the same in its older enum, and its reason."""
     number = code if isinstance(code, int) else 0
-    text = f"{doing}: {_plain(reason)} (code {number or old_code})"
+    plain = _plain(reason)
+    text = f"{doing}: {plain} (code {number or old_code})"
     if any(words in reason.lower() for words in _WORDS_TOO_LARGE):
         return TooLargeError(text, where=where, hint=SMALLER_HINT)
     if number in _REFUSED_FOR_NOW or old_code in _OLD_REFUSED_FOR_NOW:
-        return TransientError(text, where=where, hint=RATE_HINT if number in _TOO_FAST else QUOTA_HINT, in_doubt=False)
+        slower = RATE_HINT if (number or old_code) in _TOO_FAST else QUOTA_HINT
+        return TransientError(text, where=where, hint=slower, in_doubt=False)
     on_the_move = any(words in reason.lower() for words in _WORDS_ON_THE_MOVE)
     if number in _ON_THE_MOVE or (not number and old_code in _OLD_ON_THE_MOVE) or on_the_move:
         return TransientError(text, where=where, hint="the server is starting or moving data")
@@ -97,11 +99,11 @@ def from_code(code: Any, old_code: int, reason: str, where: str, doing: str) -> 
         return RefusedError(text, code=number, where=where, hint=RIGHTS_HINT)
     if NOT_LOADED in {number, old_code}:
         return GoneError(text, code=NOT_LOADED, where=where, hint=LOAD_HINT)
-    if number in _GONE or _WORDS_GONE.search(reason):
-        if " not " not in reason:  # Lite says the name alone
-            text = f"{doing}: {_GONE[number]} not found: {_plain(reason)} (code {number})"
-        return GoneError(text, code=number, where=where, hint=GONE_HINT)
-    return RefusedError(text, code=number or old_code, where=where)
+    gone = number in _GONE or _WORDS_GONE.search(reason) is not None
+    if gone and " " not in plain:  # Lite says the name alone
+        text = f"{doing}: {_GONE[number]} not found: {plain} (code {number})"
+    kind, hint = (GoneError, GONE_HINT) if gone else (RefusedError, None)
+    return kind(text, code=number or old_code, where=where, hint=hint)
 
 
 def _from_grpc(error: Any, where: str, doing: str) -> TargetError:

@@ -52,7 +52,7 @@ class MilvusReader:
         self._collection = collection
         self._partitions = () if partition is None else (partition,)
         self._at: tuple[int | None, float] = (None, -math.inf)
-        self.holds = client.server.holds
+        self.holds, self.place = client.server.holds, client.place
 
     def keys(self) -> Iterator[pa.Array]:
         """Scan all primary keys in blocks; 2^63-1, which Milvus counts and never gives, is not among them."""
@@ -94,6 +94,14 @@ class MilvusReader:
         size = sum(row_bytes(arrow_type(field), TEXT_BYTES) for field in fields)
         return max(1, min(self.holds.window, int(ANSWER_BYTES / size)))
 
+    def one_row_too_large(self) -> TooLargeError:
+        """Make the error for a row that no answer holds."""
+        return TooLargeError(
+            f"a row of {self._collection.name} is larger than the server's answers may be",
+            where=self.place,
+            hint="raise the server's limits (proxy.grpc.serverMaxSendSize, quotaAndLimits.limits.maxOutputSize)",
+        )
+
     def _fetched(self, part: pa.Array, fields: Sequence[Field]) -> Iterator[pa.RecordBatch]:
         """Ask for the rows with these keys, then for those that were not in the answer, until it is empty."""
         key = fields[0]
@@ -101,9 +109,9 @@ class MilvusReader:
             values = part.to_pylist()  # not a vector: keys
             try:
                 answers = [self.ask(those, fields, self.holds.window, ()) for those in keys.deletable(key, values)]
-            except TooLargeError:
+            except TooLargeError as error:
                 if len(part) == 1:
-                    raise
+                    raise self.one_row_too_large() from error
                 for half in (part[: len(part) // 2], part[len(part) // 2 :]):
                     yield from self._fetched(half, fields)
                 return
@@ -132,7 +140,7 @@ class MilvusReader:
         known = {field.name: field for field in (*self._collection.fields, codec.META)}
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise TargetError(f"{self._collection.name} has no field {unknown[0]}", where=self._client.place)
+            raise TargetError(f"{self._collection.name} has no field {unknown[0]}", where=self.place)
         return [key, *(known[name] for name in names if name != key.name)]
 
 
@@ -170,10 +178,10 @@ class _Scan:
         limit, order = (keys.WINDOW, keys.ORDERED) if whole else (self._limit, keys.PAGED)
         try:
             rows = self._in_order(self._reader.ask(rest, self._fields, limit, order), sort=whole)
-        except TooLargeError:
+        except TooLargeError as error:
             asked = self._left if whole else self._limit
             if asked == 1:
-                raise
+                raise self._reader.one_row_too_large() from error
             self._limit = asked // 2
             return self._block()
         self._left -= rows.num_rows
@@ -193,7 +201,8 @@ class _Scan:
         block = rows.column(0)
         behind = self._last is None or not len(block) or block[0].as_py() > self._last
         if not (behind and _ascending(block)):
-            raise TargetError("the server gave keys twice or not in their order: its answers cannot be trusted")
+            what = "the server gave keys twice or not in their order: its answers cannot be trusted"
+            raise TargetError(what, where=self._reader.place)
         return rows
 
 

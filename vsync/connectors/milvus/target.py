@@ -46,6 +46,11 @@ class MilvusTarget:
         return self._client.server.holds.writers
 
     @property
+    def settling(self) -> float:
+        """Give for how many seconds a count may hold old copies of rows that were replaced."""
+        return self._client.server.holds.settling
+
+    @property
     def rules(self) -> Rules:
         """Give what this server refuses in values."""
         return self._client.server.holds.rules
