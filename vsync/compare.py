@@ -107,11 +107,12 @@ def _record(path: Path, target: str, sides: Sequence[Side], compared: Sequence[C
 
 
 def _noting(say: Callable[[Event | Waiting], None], noted: list[Finding]) -> Callable[[Event | Waiting], None]:
-    """Keep the findings that pass by."""
+    """Keep the findings that pass by, no more than can be mended."""
     from vsync.checking.findings import Found
+    from vsync.planning.repair import MOST_ROWS
 
     def hear(event: Event | Waiting) -> None:
-        if isinstance(event, Found):
+        if isinstance(event, Found) and len(noted) <= MOST_ROWS:
             noted.extend(event.findings)
         say(event)
 

@@ -14,7 +14,7 @@ what to do next. ``exit_code`` is what the command line ends with (``vsync help 
     ├── TargetError               1   the target refused, for good
     │   ├── TransientError        5   it may work in a moment: what the one layer of retry catches
     │   └── TooLargeError         1   the request is larger than the server takes
-    ├── StalePlanError            4   the world moved since the plan was saved
+    ├── StalePlanError            4   the world moved since the plan was made
     ├── ConflictError            12   what differs cannot be changed in place, or policy refuses
     ├── LockedError              11   another process holds the state, or the Lite folder
     ├── JournalError              1   the state file cannot be used
@@ -98,7 +98,7 @@ class TooLargeError(TargetError):
 
 
 class StalePlanError(VsyncError):
-    """The world moved since the plan was saved."""
+    """The world moved since the plan was made: the target is not what it saw."""
 
     exit_code = 4
 

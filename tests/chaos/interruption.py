@@ -10,7 +10,7 @@ from chaos import points
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 KINDS = {
@@ -24,14 +24,18 @@ KINDS = {
 }
 LOSS = "loss"
 """No interruption: between two runs rows are gone that the server had acknowledged."""
+FAILED = ("journal.failed.before", "journal.failed.after")
 REOPENED = ("journal.reopen.before", "journal.reopen.after")
-"""The points that a run passes where it finds that rows are gone whose keys the server made."""
+"""The points that a run passes where rows are refused, and where rows are gone whose keys the server made."""
 
-ENDING = {"point": 80.0, "kill": 17.0, "late": 3.0}
-LASTING = {"cut": 4.0, "half": 4.0, "away": 3.0}
-"""How often each is chosen: of those that end a run, and of those that it bears, after which it comes to its end."""
+EMBEDDED = {"point": 80.0, "kill": 17.0}
+SERVED = {**EMBEDDED, "late": 3.0, "cut": 2.0, "half": 2.0, "away": 1.5}
+LASTING = ("cut", "half", "away")
+"""How often each is chosen. A run bears the last three, and comes to its end: one of them is always tried at last."""
 POOL = 6
 """So many points where the fewest runs were ended are looked at."""
+RARE = 20
+"""A point that was passed so often is not rare."""
 MOST_DONE = 0.8
 """A run that resumes takes some time, however little is left of it to do."""
 WEIGHT = 3
@@ -104,17 +108,12 @@ class Recorded:
 
 
 def choose(
-    odds: Mapping[str, float],
-    whole: Recorded,
-    so_far: Passed,
-    known: Known,
-    chance: random.Random,
-    more: Sequence[str] = (),
+    odds: Mapping[str, float], whole: Recorded, so_far: Passed, known: Known, chance: random.Random
 ) -> Interruption:
-    """Choose the next interruption of a scenario that has come ``so_far`` of the ``whole``; it may pass ``more``."""
+    """Choose the next interruption of a scenario that has come ``so_far`` of the ``whole``."""
     kind = chance.choices(list(odds), list(odds.values()))[0]
     if kind == "point":
-        name, passing = _point(whole.passed, so_far, known, chance, more)
+        name, passing = _point(whole.passed, so_far, known, chance)
         return Interruption(kind, f"{name}:{passing}")
     left = 1 - min(len(so_far.working) / len(whole.passed.working), MOST_DONE)
     seconds = f"{chance.random() * whole.seconds * left:.3f}"
@@ -123,20 +122,20 @@ def choose(
     return Interruption(kind, at.get(kind, seconds))
 
 
-def _point(whole: Passed, so_far: Passed, known: Known, chance: random.Random, more: Sequence[str]) -> tuple[str, int]:
+def _point(whole: Passed, so_far: Passed, known: Known, chance: random.Random) -> tuple[str, int]:
     """Take a point that is still to be passed, where few runs were ended.
 
-    Of several rather one that few scenarios pass, or the one that comes first: the others are still to come.
+    Of several rather one that is rare, or the one that comes first: the others are still to come.
     """
     planning = so_far.planning or whole.planning
-    left = Counter(whole.working) - Counter(so_far.working) + Counter(planning) + Counter(more)
+    left = Counter(whole.working) - Counter(so_far.working) + Counter(planning)
     protocol = points.protocol()
 
     def rank(name: str) -> tuple[int, bool, float]:
         ended = known.ended[name] // (WEIGHT if name in protocol else 1)
-        return ended, name not in protocol, (1 + known.passed[name]) * chance.random()
+        return ended, name not in protocol, min(1 + known.passed[name], RARE) * chance.random()
 
     least = sorted(left, key=rank)[:POOL]
-    order = [*planning, *whole.working, *more]
+    order = [*planning, *whole.working]
     name = chance.choice([least[0], chance.choice(least), min(least, key=order.index)])
     return name, 1 + int(left[name] * chance.random() ** 2)

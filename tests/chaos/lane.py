@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import reader
 from chaos.content import Compared
-from chaos.interruption import ENDING, LASTING, LOSS, REOPENED, Interruption, Recorded, choose
+from chaos.interruption import EMBEDDED, FAILED, LASTING, LOSS, REOPENED, SERVED, Interruption, Recorded, choose
 from chaos.proxy import Proxy
 from chaos.scenario import SHAPES, Shape, make
 from chaos.tally import Tally
@@ -119,25 +119,27 @@ class Lane:
         return result
 
     def _as_chance_will(self, n: int, trial: Trial, recorded: Recorded, until: float, result: Result) -> None:
-        """Interrupt it some times in ways that end its run, and in the end in one that the run may bear."""
-        chance = self._chance(f"interruptions {n}")
-        auto_id = trial.scenario.shape.key == "auto_id"
-        loses = _bears_loss(trial) and (auto_id or n % LOSSES == 0)
+        """Interrupt it some times as chance will, in the end in a way that its run may bear."""
+        chance, shape = self._chance(f"interruptions {n}"), trial.scenario.shape
+        loses = _bears_loss(shape) and (shape.key == "auto_id" or n % LOSSES == 0)
         kills_server = self._server is not None and n % SERVER_KILLS == SERVER_KILLS - 1
-        lasting = {} if self._server is None else {"server": 1.0} if kills_server else LASTING
-        more: tuple[str, ...] = ()
+        first = list(FAILED) if shape.bad == "refused" else []
         times = chance.randrange(*(FEW if kills_server else MANY))
         for last in [False] * times + [True]:
-            odds = lasting if last else self._ending(trial)
+            if loses and trial.done():
+                self._tell(trial, Interruption(LOSS, f"{chance.random():.3f}"), result)
+                first, loses = list(REOPENED) if shape.key == "auto_id" else [], False
+            odds = self._odds(trial)
+            if last:
+                odds = {"server": 1.0} if kills_server else {kind: odds[kind] for kind in LASTING if kind in odds}
             if trial.finished or time.monotonic() > until or not odds:
                 return
-            if loses and trial.done():
-                loses, more = False, REOPENED if auto_id else ()
-                self._tell(trial, Interruption(LOSS, f"{chance.random():.3f}"), result)
-            self._tell(trial, choose(odds, recorded, trial.so_far, self.tally, chance, more), result)
+            one = choose(odds, recorded, trial.so_far, self.tally, chance)
+            self._tell(trial, Interruption("point", f"{first.pop(0)}:1") if first else one, result)
 
-    def _ending(self, trial: Trial) -> dict[str, float]:
-        return {kind: odds for kind, odds in ENDING.items() if kind != "late" or self._bears_late(trial)}
+    def _odds(self, trial: Trial) -> dict[str, float]:
+        odds = EMBEDDED if self._proxy is None else SERVED
+        return {kind: n for kind, n in odds.items() if kind != "late" or self._bears_late(trial)}
 
     def _tell(self, trial: Trial, one: Interruption, result: Result) -> None:
         if not trial.finished and (trial.take_away(one) if one.kind == LOSS else trial.run(one)):
@@ -193,7 +195,6 @@ def _empty(target: Endpoint) -> None:
             client.drop_database(target.database)
 
 
-def _bears_loss(trial: Trial) -> bool:
+def _bears_loss(shape: Shape) -> bool:
     """Tell whether rows that are gone show in the counts: not where nothing is counted, or upserts take rows away."""
-    shape = trial.scenario.shape
     return shape.load and not (shape.write == "upsert" and shape.before)

@@ -75,7 +75,7 @@ def test_an_apply_is_ended_at_each_point_of_the_protocol(tmp_path: Path, forks: 
     lane = Lane("lite-embedded", None, tmp_path, SEED, forks)
     left = protocol_of("lite-embedded")
     for n, shape in enumerate(COVERING):
-        # One after the other, in one scenario. Whoever finds a collection made that was not noted does not note it again.
+        # One after the other, in one scenario. Who finds a collection made that was not noted does not note it again.
         once = {"journal.created.before"} if "journal.created.after" in left else set()
         given = in_their_order(lane.record(n, shape), left - once)
         if shape.key == "auto_id":

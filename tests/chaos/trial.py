@@ -97,7 +97,7 @@ class Trial:
         return [(unit, lo, hi, json.loads(ranges)) for unit, lo, hi, ranges in rows]
 
     def take_away(self, loss: Interruption) -> bool:
-        """Remove some rows of a chunk that is done, if one is: a server that was killed may lose what it acknowledged."""
+        """Remove some rows of a chunk that is done, if one is: a killed server may lose what it acknowledged."""
         self.tried.append(loss)
         done = self.done()
         if not done:
@@ -193,9 +193,7 @@ class Trial:
             assert self.server is not None
             self.server.kill()
             self.server.start()
-            if self.scenario.shape.before and not self.scenario.target.database:
-                with reader.client_of(self.scenario.target) as client:
-                    client.load_collection(NAME)  # Milvus Lite 2.5 forgets that others had loaded it
+            self._load_again()
         elif interruption.kind == "away":
             assert self.proxy is not None
             with self.proxy.away():
@@ -204,6 +202,14 @@ class Trial:
             process.kill()
             return False  # its exit code tells whether that came in time
         return True
+
+    def _load_again(self) -> None:
+        """Load what was loaded: Milvus Lite 2.5 forgets that when it is killed, and counts nothing then."""
+        if self.scenario.target.database or not self.scenario.shape.load:
+            return
+        with reader.client_of(self.scenario.target) as client:
+            if client.has_collection(NAME) and client.list_indexes(NAME):
+                client.load_collection(NAME)
 
     def _judge(self, code: int, *, disturbed: bool) -> None:
         """Take the exit code for what it means here."""

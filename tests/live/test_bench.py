@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import servers
 
-BENCH = Path(__file__).parents[2] / "scripts" / "bench.py"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+BENCH = SCRIPTS / "bench.py"
 CONTENDERS = ("vsync", "plain", "ceiling")
 
 
@@ -41,3 +42,17 @@ def test_a_check_finds_what_the_bench_plants(server: str, tmp_path: Path) -> Non
     assert ran.returncode in {0, 1}, ran.stderr  # 1: it was slower than it must be
     assert f"ok      {server} check of 30,000 rows: faults found of 20: 20.00" in ran.stdout
     assert f"ok      {server} check of 30,000 rows: found and not planted: 0.00" in ran.stdout
+
+
+@pytest.mark.slow
+def test_upserts_are_measured_against_inserts(tmp_path: Path) -> None:
+    if servers.available():
+        pytest.skip(f"needs Milvus {servers.MILVUS_VERSION}: {servers.available()}")
+    options = ["--rows", "3000", "--dim", "32", "--rounds", "1", "--folder", str(tmp_path)]
+    command = [sys.executable, str(SCRIPTS / "bench_upsert.py"), *options]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    rows = [line.split("|")[1].strip() for line in ran.stdout.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if row in {"Insert", "Upsert"}] == ["Insert", "Upsert"] * 2, ran.stdout
+    assert not list(tmp_path.iterdir()), "it removes what it made"

@@ -57,14 +57,7 @@ ARROWS: dict[str, set[str]] = {
         "vsync.rows",
         "vsync.state.journal",
     },
-    "vsync.checking": {
-        "vsync.connectors.base",
-        "vsync.connectors.registry",
-        "vsync.observing",
-        "vsync.planning",
-        "vsync.rows",
-        "vsync.spec",
-    },
+    "vsync.checking": {"vsync.connectors.base", "vsync.planning", "vsync.rows", "vsync.spec"},
     "vsync.compare": {
         "vsync.api",
         "vsync.applying",

@@ -72,12 +72,12 @@ def test_commands_that_are_named_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_options_that_are_named_exist(page: str) -> None:
-    bench = (ROOT / "scripts" / "bench.py").read_text()
-    known = set().union(*map(options, group.commands.values()), re.findall(r'"(--[a-z-]+)"', bench)) | {
+    programs = "".join((ROOT / "scripts" / name).read_text() for name in ("bench.py", "chaos_run.py"))
+    known = set().union(*map(options, group.commands.values()), re.findall(r'"(--[a-z-]+)"', programs)) | {
         "--help",
         "--all",
     }
-    ours = "\n".join(line for line in text_of(page).splitlines() if "scripts/bench" not in line)
+    ours = "\n".join(line for line in text_of(page).splitlines() if "scripts/" not in line)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)) <= known
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -122,7 +122,7 @@ class World:
     commits: int = 0
     dead: bool = False
 
-    def apply(self, spec: Spec) -> Result:
+    def apply(self, spec: Spec, choice: Choice = CHOICE) -> Result:
         """Be one process that applies."""
         world, self.dead = self, False
 
@@ -155,7 +155,7 @@ class World:
         with ExitStack() as patched:
             patched.enter_context(mock.patch("vsync.state.journal.Journal", MortalJournal))
             patched.enter_context(mock.patch.object(api, "target_of", model))
-            return api.apply(spec, state=self.state, choice=CHOICE)
+            return api.apply(spec, state=self.state, choice=choice)
 
     @contextmanager
     def mortal(self) -> Iterator[None]:
@@ -326,3 +326,61 @@ def test_of_keys_of_the_servers_making_a_backup_that_nothing_followed_is_believe
     assert world.apply(spec_of(folder, "append", auto_id=True, into=None)).plan.empty
     world.apply(spec_of(folder, "append", auto_id=True, into=""))
     assert world.server.values("words") == {row(key): 1 for key in range(2 * ROWS)}
+
+
+@pytest.mark.parametrize("auto_id", [False, True])
+def test_what_is_overwritten_again_is_emptied_first_whenever_it_is_killed(
+    folder: Path, tmp_path: Path, *, auto_id: bool
+) -> None:
+    spec, again = spec_of(folder, "overwrite", auto_id=auto_id, into=""), replace(CHOICE, restart=("collection.words",))
+    part = replace(CHOICE, restart=("collection.words.data.first",))
+    world = World(Server(), tmp_path / "state.db")
+    world.apply(spec)
+    with pytest.raises(ConflictError, match="is overwritten by all its data together"):
+        world.apply(spec, part)
+    with pytest.raises(ConflictError, match=r"let them be destroyed: --allow-destroy collection\.words"):
+        world.apply(spec, replace(again, allow_destroy=()))
+    killed = 0
+    for moment in range(0, 40, 2):
+        rows = world.server.tables["words"].rows["_default"]
+        rows[0] = (rows[0][0], (-1.0, -1.0), -1)  # somebody changes a row: copied again it is as the data says
+        world.faults = Faults(kills={moment})
+        try:
+            world.apply(spec, again)
+        except KilledError:
+            killed += 1
+            world.faults = Faults()
+            if world.apply(spec).plan.empty:  # killed before it was recorded: then it is asked for once more
+                world.apply(spec, again)
+        world.faults = Faults()
+        assert world.server.values("words") == {row(key): 1 for key in range(2 * ROWS)}, moment
+        assert world.apply(spec).plan.empty
+    assert killed > 10
+
+
+@pytest.mark.parametrize("write", ["append", "upsert"])
+def test_what_is_copied_again_is_counted_right_whenever_it_is_killed(folder: Path, tmp_path: Path, write: str) -> None:
+    spec, again = spec_of(folder, write), replace(CHOICE, restart=("collection.words",))
+    world = World(filled(set(range(0, 2 * ROWS, 9))), tmp_path / "state.db")
+    world.apply(spec)
+    content = world.server.values("words")
+    for moment in range(0, 60, 4):
+        gone = world.server.tables["words"].rows["rare"].pop()
+        world.server.tables["words"].rows["rare"].append((10**6 + moment, gone[1], gone[2]))  # counts alone do not tell
+        world.faults = Faults(kills={moment})
+        killed = False
+        try:
+            world.apply(spec, again)
+        except KilledError:
+            killed = True
+        world.faults = Faults()
+        if killed and world.apply(spec).plan.empty:
+            world.apply(spec, again)
+        assert world.apply(spec).plan.empty
+        assert gone in world.server.tables["words"].rows["rare"], moment
+        world.server.tables["words"].rows["rare"] = [
+            r for r in world.server.tables["words"].rows["rare"] if r[0] < 10**6
+        ]
+        world.apply(spec)
+        assert world.server.values("words") == content, moment
+        assert max(world.server.keys("words").values()) == 1

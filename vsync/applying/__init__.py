@@ -6,5 +6,6 @@
 - ``worker``   prepare (read, map, check, probe, encode) and send: what runs in several threads
 - ``copy``     the copy loop: chunks in flight, in the chunk protocol
 - ``run``      the steps in order
+- ``identity`` whether collections are still those that the plan saw
 - ``events``   what happened, as frozen data for whoever reports it
 """

@@ -21,7 +21,7 @@ EXIT_CODES = {
     1: "an error",
     2: "changes are pending (plan --detailed-exitcode)",
     3: "finished, but rows were rejected, or source and target differ",
-    4: "the plan is stale, or a source changed",
+    4: "the plan is stale, or a source or the target changed meanwhile",
     5: "the server was away too long: run it again",
     8: "a limit was reached (--max-duration)",
     11: "another process holds the state, or the Milvus Lite folder",

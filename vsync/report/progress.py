@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -16,6 +17,9 @@ from vsync.report.words import duration, many, settled_line, size
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+WAITING_SECONDS = 5.0
+"""How often at most it is said that the target is waited for: several requests wait at the same time."""
 
 RATE_SECONDS = 30.0
 """The window that the rate and so the ETA are taken over: long enough to be steady."""
@@ -51,6 +55,7 @@ class ProgressReport:
         self._total = e.RunBegan(0, 0, 0, 0, 0)
         self._rows = self._bytes = self._chunks = 0
         self._said = time.monotonic()
+        self._waited = -math.inf
         self._task: TaskID | None = None
         self._step: TaskID | None = None
         self._progress = Progress(
@@ -95,9 +100,8 @@ class ProgressReport:
                 self._follow(event)
             case e.ChunkFailed(address, n):
                 self._say(f"  {address} chunk {n} failed")
-            case e.Waiting(reason, attempt, seconds):
-                why = reason.splitlines()[0]
-                self._say(f"  waiting for the target: {why}; attempt {attempt}, again in {seconds:.1f} s")
+            case e.Waiting():
+                self._wait(event)
             case e.Stopping(in_flight):
                 self._say(
                     f"  finishing {many(in_flight, 'chunk')}, starting none "
@@ -120,6 +124,13 @@ class ProgressReport:
             self._step = None
             if not event.text.startswith("verify"):
                 self._say(f"  {event.text}")
+
+    def _wait(self, event: e.Waiting) -> None:
+        if time.monotonic() - self._waited < WAITING_SECONDS:
+            return
+        self._waited = time.monotonic()
+        why = event.reason.splitlines()[0]
+        self._say(f"  waiting for the target: {why}; attempt {event.attempt}, again in {event.seconds:.1f} s")
 
     def _begin(self, event: e.RunBegan) -> None:
         self._total = event
