@@ -78,13 +78,14 @@ def _fresh_database(server: Server) -> Iterator[str]:
     from pymilvus import MilvusClient
 
     database = f"test_{uuid4().hex[:12]}"
-    client = MilvusClient(server.uri, timeout=30, dedicated=True)
+    client = MilvusClient(server.uri, timeout=30, dedicated=True, grpc_options=servers.NO_PINGS)
     client.create_database(database)
     client.close()
     yield database
     if not server.running:
         return
-    client = MilvusClient(server.uri, db_name=database, timeout=30, dedicated=True)  # it knows no old schema
+    options = servers.NO_PINGS
+    client = MilvusClient(server.uri, db_name=database, timeout=30, dedicated=True, grpc_options=options)
     for collection in client.list_collections():
         # Not list_aliases: Milvus 2.3.5 looks for them in the default database only.
         for alias in client.describe_collection(collection)["aliases"]:

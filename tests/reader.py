@@ -26,7 +26,8 @@ def client_of(endpoint: Endpoint) -> Iterator[MilvusClient]:
     from pymilvus import MilvusClient
 
     servers.silence_pymilvus()
-    client = MilvusClient(endpoint.uri, db_name=endpoint.database, timeout=60, dedicated=True)
+    options = servers.NO_PINGS
+    client = MilvusClient(endpoint.uri, db_name=endpoint.database, timeout=60, dedicated=True, grpc_options=options)
     try:
         yield client
     finally:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
+"""For clients: a served Milvus Lite ends a connection that is pinged every 10 s, as pymilvus does."""
 MILVUS_VERSION = "2.3.5"
 START_SECONDS = 150.0
 """How long a server may take until it answers; 3 to 8 s are usual, a busy machine needs more."""

@@ -29,7 +29,7 @@ REOPENED = ("journal.reopen.before", "journal.reopen.after")
 """The points that a run passes where rows are refused, and where rows are gone whose keys the server made."""
 
 EMBEDDED = {"point": 80.0, "kill": 17.0}
-SERVED = {**EMBEDDED, "late": 3.0, "cut": 2.0, "half": 2.0, "away": 1.5}
+SERVED = {**EMBEDDED, "late": 3.0, "cut": 3.0, "half": 3.0, "away": 1.0}
 LASTING = ("cut", "half", "away")
 """How often each is chosen. A run bears the last three, and comes to its end: one of them is always tried at last."""
 POOL = 6
@@ -117,7 +117,7 @@ def choose(
         return Interruption(kind, f"{name}:{passing}")
     left = 1 - min(len(so_far.working) / len(whole.passed.working), MOST_DONE)
     seconds = f"{chance.random() * whole.seconds * left:.3f}"
-    nbytes = str(chance.randrange(max(1, int(whole.nbytes * left))))
+    nbytes = str(int(chance.random() ** 2 * whole.nbytes * left))
     at = {"cut": nbytes, "half": nbytes, "late": f"{nbytes}:{seconds}"}
     return Interruption(kind, at.get(kind, seconds))
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import reader
+import servers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -284,7 +285,7 @@ def test_one_spec_and_one_state_bring_up_development_and_production(
         applies.assert_no_changes(tmp_path, *words)
     from pymilvus import MilvusClient
 
-    client = MilvusClient(lite_server.uri)
+    client = MilvusClient(lite_server.uri, dedicated=True, grpc_options=servers.NO_PINGS)
     client.drop_collection("words_of_both")
     client.close()
     applies.assert_no_changes(tmp_path, *both[0])
