@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AnyServer = TypeVar("AnyServer", bound=Server)
+QUICK_ON_LITE = pytest.mark.parametrize(
+    "target", ["lite", "lite-server", pytest.param("milvus-2.3.5", marks=pytest.mark.slow)], indirect=True
+)
+"""On Milvus, whose every flush takes 3 s, with --all only."""
+
 NEEDS_MILVUS = f"needs Milvus {servers.MILVUS_VERSION}: "
 
 

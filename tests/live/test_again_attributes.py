@@ -12,16 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import reader
 import servers
+from conftest import QUICK_ON_LITE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Endpoint
-
-QUICK_ON_LITE = pytest.mark.parametrize(
-    "target", ["lite", "lite-server", pytest.param("milvus-2.3.5", marks=pytest.mark.slow)], indirect=True
-)
-"""On Milvus, whose every flush takes 3 s, with --all only."""
 
 N = 40
 SCALARS = """

@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 import reader
+from conftest import QUICK_ON_LITE
 
 from vsync.connectors.milvus import wire
 
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Endpoint
-
-QUICK_ON_LITE = pytest.mark.parametrize(
-    "target", ["lite", "lite-server", pytest.param("milvus-2.3.5", marks=pytest.mark.slow)], indirect=True
-)
-"""On Milvus, whose every flush takes 3 s, with --all only."""
 
 SPEC = """
 version: 1
@@ -201,6 +197,7 @@ def test_the_count_of_a_partition_is_exact_whatever_was_done(tmp_path: Path, tar
     applies.assert_no_changes(tmp_path)
 
 
+@QUICK_ON_LITE
 def test_an_upsert_that_changes_a_partition_key_leaves_one_row(tmp_path: Path, target: Endpoint) -> None:
     """The new row goes where its new partition key belongs; the old one lies elsewhere, and must not stay there."""
     word = "word: {type: varchar, max_length: 512, partition_key: true}"
@@ -220,6 +217,7 @@ def test_an_upsert_that_changes_a_partition_key_leaves_one_row(tmp_path: Path, t
     applies.assert_no_changes(tmp_path)
 
 
+@QUICK_ON_LITE
 def test_requests_that_are_too_large_are_halved(
     tmp_path: Path, target: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +247,7 @@ def test_requests_that_are_too_large_are_halved(
         assert len(reader.read(client, "made", "id", what.ids.tolist(), ["id"])) == 600
 
 
+@QUICK_ON_LITE
 def test_rows_that_are_gone_come_back_whoever_made_their_keys(tmp_path: Path, target: Endpoint) -> None:
     key = "key: {type: int64, primary: true, auto_id: true}"
     made = f"{{{key}, vector: {{type: float_vector, dim: 50}}, id: {{type: int64}}}}"

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import reader
+from conftest import QUICK_ON_LITE
 from milvus_rows import EVERYWHERE, opened, rows, send
 
 from vsync.connectors.milvus import codec
@@ -271,6 +272,7 @@ def test_a_row_that_milvus_counts_and_never_gives_is_told(tmp_path: Path, target
     assert ((tmp_path / "found.txt").read_text(), done.code) == (expected, 3 if hides else 0)
 
 
+@QUICK_ON_LITE
 def test_what_cannot_be_compared_is_refused_with_the_way_out(tmp_path: Path, target: Endpoint) -> None:
     write_plain(tmp_path, target, list(range(30)))
     done = applies.vsync(tmp_path, "check")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import QUICK_ON_LITE
 from milvus_rows import EVERYWHERE, KEY, VECTOR, make, opened, rows, send
 
 from vsync.connectors.base import KeyRange
@@ -246,6 +247,7 @@ def test_a_scan_sees_what_was_written_before_it_began(target: Endpoint, monkeypa
         assert reader.read(KeyRange(2), ["id"]).column("id").to_pylist() == [2, 3]
 
 
+@QUICK_ON_LITE
 @pytest.mark.parametrize("key", [KEY, TEXT_KEY], ids=lambda key: str(key.type))
 def test_any_range_of_any_content(target: Endpoint, key: Field) -> None:
     """Change a collection at random and compare ranges at random with what it must hold."""
@@ -318,6 +320,7 @@ def test_the_ends_of_int64_are_given_but_for_the_last_on_milvus(target: Endpoint
         )
 
 
+@QUICK_ON_LITE
 def test_rows_that_no_answer_holds_together_come_in_several(target: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     if target.kind != "milvus-2.3.5":
         return  # 256 MiB there: too much for a quick test
@@ -385,6 +388,7 @@ def test_a_scan_goes_on_after_an_answer_that_did_not_come(target: Endpoint, monk
         assert next(blocks, None) is None
 
 
+@QUICK_ON_LITE
 def test_a_row_that_no_answer_holds_is_an_error(target: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(target) as milvus:
         make(milvus, PLAIN)
@@ -401,6 +405,7 @@ def test_a_row_that_no_answer_holds_is_an_error(target: Endpoint, monkeypatch: p
             reader.fetch(pa.array([1, 2]), ["v"])
 
 
+@QUICK_ON_LITE
 def test_answers_out_of_order_are_put_in_order_or_refused(target: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(target) as milvus:
         make(milvus, PLAIN)

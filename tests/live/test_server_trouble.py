@@ -197,8 +197,19 @@ def check_somebody(
 
 
 @on(quick=("lite-server",))
-@pytest.mark.parametrize("when", [BEFORE_COPY, BETWEEN_CHUNKS, BEFORE_INDEX, BEFORE_COUNT])
-@pytest.mark.parametrize("does", [drop, rename])
+@pytest.mark.parametrize(
+    ("does", "when"),
+    [
+        (drop, BEFORE_COPY),
+        (rename, BETWEEN_CHUNKS),
+        (drop, BEFORE_INDEX),
+        (rename, BEFORE_COUNT),
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in [(rename, BEFORE_COPY), (drop, BETWEEN_CHUNKS), (rename, BEFORE_INDEX), (drop, BEFORE_COUNT)]
+        ),
+    ],
+)
 def test_a_collection_that_somebody_takes_away(
     tmp_path: Path, target: Endpoint, does: Callable[[MilvusClient], None], when: When
 ) -> None:
@@ -364,7 +375,14 @@ def lonely(folder: Path, target: Endpoint) -> Iterator[tuple[glove.Rows, Callabl
 
 
 @on(quick=("lite-server",), of=SERVED)
-@pytest.mark.parametrize("at", AWAY_AT)
+@pytest.mark.parametrize(
+    "at",
+    [
+        "the copy",
+        "the count",
+        *(pytest.param(f"the {at}", marks=pytest.mark.slow) for at in ("flush", "index", "load")),
+    ],
+)
 def test_a_server_that_stays_away(tmp_path: Path, target: Endpoint, at: str) -> None:
     with lonely(tmp_path, target) as (rows, go_away, back):
         with pytest.raises(TransientError) as caught:

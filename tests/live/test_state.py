@@ -13,6 +13,7 @@ import applies
 import glove
 import pytest
 import reader
+from conftest import QUICK_ON_LITE
 from format_1 import format_of, to_format_1
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def assert_holds(target: Endpoint, name: str, *more: glove.Rows) -> None:
         reader.assert_holds(client, name, expected)
 
 
+@QUICK_ON_LITE
 def test_what_was_renamed_keeps_what_is_done(folder: Path, target: Endpoint) -> None:
     applies.apply(folder)
     with reader.client_of(target) as client:
@@ -100,6 +102,7 @@ def test_what_was_renamed_keeps_what_is_done(folder: Path, target: Endpoint) -> 
     assert_holds(target, "terms")
 
 
+@QUICK_ON_LITE
 def test_rows_are_copied_again_and_shown_in_the_plan(folder: Path, target: Endpoint) -> None:
     applies.apply(folder)
     delete(target, "words", 100, 110)
@@ -129,6 +132,7 @@ def test_rows_are_copied_again_and_shown_in_the_plan(folder: Path, target: Endpo
     assert_holds(target, "words", glove.rows(2000, 2030))
 
 
+@QUICK_ON_LITE
 def test_a_restart_that_was_cut_off_is_gone_on_with(folder: Path, target: Endpoint) -> None:
     respell(folder, **{"write: append": "write: upsert"})
     applies.apply(folder)
@@ -166,6 +170,7 @@ def test_what_goes_on_does_not_begin_anew(folder: Path) -> None:
     assert "a saved plan is carried out as it was approved" in done.err
 
 
+@QUICK_ON_LITE
 def test_what_is_forgotten_is_compared_by_its_keys(folder: Path, target: Endpoint) -> None:
     applies.apply(folder)
     assert applies.vsync(folder, "state", "rm", SECOND, "--yes").code == 0
@@ -179,6 +184,7 @@ def test_what_is_forgotten_is_compared_by_its_keys(folder: Path, target: Endpoin
     assert_holds(target, "words")
 
 
+@QUICK_ON_LITE
 def test_of_keys_of_the_servers_making_nothing_is_sent_twice(folder: Path, target: Endpoint) -> None:
     respell(folder, **{"auto_id: false": "auto_id: true", "id: ids, ": "", "    partitions: [rare]\n": ""})
     respell(folder, **{", into: rare": ""})
@@ -211,6 +217,7 @@ def test_of_keys_of_the_servers_making_nothing_is_sent_twice(folder: Path, targe
         assert reader.count(client, "words", "id != 0") == 1100
 
 
+@QUICK_ON_LITE
 def test_what_moved_on_the_target_is_shown(folder: Path, target: Endpoint) -> None:
     seen = applies.vsync(folder, "plan", "--refresh-only")
     assert "The state knows nothing of this target." in seen.out
