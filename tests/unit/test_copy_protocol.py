@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import stamina
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from model_target import Faults, KilledError, ModelReader, ModelTarget, ModelWriter, Server, Table
 
@@ -204,6 +204,7 @@ def test_each_key_is_there_once_whatever_dies_when(
 
 @QUICK
 @given(**FAULTS)
+@example(fates=["lost"] * 5 + ["late3", "lost"], kills=set(), chunk_rows=14)  # it lands two runs later
 def test_keys_of_the_servers_making_are_settled_so_that_each_row_is_there_once(
     folder: Path, fates: list[str], kills: set[int], chunk_rows: int
 ) -> None:

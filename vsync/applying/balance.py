@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from vsync.applying.events import Settled, Waiting
 from vsync.applying.settle import lost_tasks, remove_strays
-from vsync.applying.worker import check_unchanged
+from vsync.applying.worker import Task, check_unchanged
 from vsync.errors import MismatchError, Problem, StalePlanError, TransientError
+from vsync.planning.steps import CopyChunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vsync.applying.run import Run
-    from vsync.applying.worker import Task
     from vsync.planning.steps import Destination
 
 RELEASED_HINT = "load it again where the spec does not say so, and run the same command again"
@@ -98,7 +98,17 @@ def _mended(run: Run, to: Destination, settled: Settled) -> bool:
 
 
 def _doubted(run: Run, to: Destination) -> list[Task]:
-    return [t for t in run.copier.doubted if t.to.collection == to.collection]
+    """List the chunks of a collection that ever were in doubt, in this run or before it."""
+    tasks = [t for t in run.copier.doubted if t.to.collection == to.collection]
+    known = {(t.unit.key, t.chunk.n) for t in tasks}
+    for index, unit in enumerate(run.plan.units):
+        into = run.plan.destination(unit.destination)
+        if into.collection != to.collection:
+            continue
+        for n, lo, hi in run.journal.sent_again(run.key, unit.key, into.epoch):
+            if (unit.key, n) not in known:
+                tasks.append(Task(unit, CopyChunk(index, n, lo, hi), into, run.plan.collections[to.collection]))
+    return tasks
 
 
 def _send_again(run: Run, to: Destination, tasks: Sequence[Task]) -> None:

@@ -161,6 +161,14 @@ class View(StateFile):
         )
         return [(lo, hi) for (text,) in rows for lo, hi in json.loads(text)]
 
+    def sent_again(self, target: str, unit: str, epoch: int) -> list[tuple[int, int, int]]:
+        """List a unit's chunks that were sent more than once: number and bounds."""
+        rows = self._all(
+            "SELECT n, lo, hi FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND attempt > 1 ORDER BY n",
+            [target, unit, epoch],
+        )
+        return [(n, lo, hi) for n, lo, hi in rows]
+
     def acked_ranges(self, target: str, unit: str, epoch: int) -> list[tuple[int, int, int, list[tuple[int, int]]]]:
         """List a unit's acknowledged chunks: number, bounds, and the ranges of keys that the server handed out."""
         rows = self._all(
