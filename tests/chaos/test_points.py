@@ -97,6 +97,7 @@ def test_a_served_lite_that_is_interrupted_in_every_way(
     assert {one.kind for one in result.hit} >= {"point", "late"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "given"),
     [

@@ -165,6 +165,7 @@ CHANGED: dict[str, Any] = {
 }
 
 
+@QUICK_ON_LITE
 @pytest.mark.parametrize("kind", KEYS)
 def test_planted_faults_are_found_and_nothing_else_then_mended(tmp_path: Path, target: Endpoint, kind: str) -> None:
     world = World(tmp_path, target, kind)

@@ -30,8 +30,10 @@ collections:
     data: [{from: words.h5, map: {id: ids, vector: vectors, word: words}}]
 """
 
-SERVED = pytest.mark.parametrize("target", ["lite-server", "milvus-2.3.5"], indirect=True)
-"""Embedded, nothing stays loaded."""
+SERVED = pytest.mark.parametrize(
+    "target", ["lite-server", pytest.param("milvus-2.3.5", marks=pytest.mark.slow)], indirect=True
+)
+"""Embedded, nothing stays loaded; on Milvus, whose index takes a while, with --all only."""
 
 
 def write_spec(folder: Path, target: Endpoint, *, metric: str = "L2", length: int = 512) -> None:
