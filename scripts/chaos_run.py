@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -92,6 +93,7 @@ def arguments() -> argparse.Namespace:
 
 def run(kind: str, folder: Path, args: argparse.Namespace, until: float) -> Tally | None:
     """Be one lane: start the server, and interrupt scenarios until time is over."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
     folder.mkdir()
     made = SERVERS[kind]
     server = made(folder / "server") if made else None
@@ -117,6 +119,14 @@ def run(kind: str, folder: Path, args: argparse.Namespace, until: float) -> Tall
         if server:
             server.kill()  # nobody reads its data again
     return lane.tally
+
+
+def end_with_parent() -> None:
+    """End this lane when whoever started it is gone; its server goes with it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def tell(result: Result, lane: Lane, n: int, seed: int) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from glove import Rows
     from pymilvus import MilvusClient
 
+CALL_SECONDS = 120.0
+"""Without it pymilvus repeats a call to a server that is ill for an hour."""
 AT_ONCE = 2_000
 WINDOW = 16_384
 
@@ -44,6 +46,7 @@ def count(client: MilvusClient, name: str, expression: str = "id >= 0", partitio
         output_fields=["count(*)"],
         partition_names=[partition] if partition else None,
         consistency_level="Strong",
+        timeout=CALL_SECONDS,
     )
     return int(answer[0]["count(*)"])
 
@@ -67,6 +70,7 @@ def read(
             limit=WINDOW,
             partition_names=[partition] if partition else None,
             consistency_level="Strong",
+            timeout=CALL_SECONDS,
         )
         assert len(answer) < WINDOW
         found += answer
@@ -89,7 +93,7 @@ def held(client: MilvusClient, name: str, key: str, keys: Sequence[Any]) -> dict
 
 def assert_holds(client: MilvusClient, name: str, expected: dict[Any, tuple[bytes, str]], *, key: str = "id") -> None:
     """Compare the whole content: the count, the keys, none twice, every vector bit for bit, every word."""
-    client.load_collection(name)
+    client.load_collection(name, timeout=CALL_SECONDS)
     expression = f'{key} >= ""' if isinstance(next(iter(expected)), str) else f"{key} >= 0"
     assert count(client, name, expression) == len(expected)
     got = held(client, name, key, list(expected))

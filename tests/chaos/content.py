@@ -41,7 +41,7 @@ class Compared:
 
 def compare(client: MilvusClient, name: str, told_apart_by: str, expected: dict[str, Content]) -> Compared:
     """Compare a collection with what each of its partitions must hold; rows in any other are too many."""
-    client.load_collection(name)
+    client.load_collection(name, timeout=reader.CALL_SECONDS)
     expression = f'{told_apart_by} >= ""' if told_apart_by == "word" else f"{told_apart_by} >= 0"
     found = Compared()
     for partition, rows in expected.items():

@@ -55,6 +55,7 @@ class Trial:
     """A request is held back that the next run is to meet, after so many seconds."""
     _runs: int = 0
     _mended: bool = False
+    _started_again: bool = False
 
     def prepare(self) -> None:
         """Write what is there before, the files and the spec."""
@@ -120,7 +121,9 @@ class Trial:
         until = time.monotonic() + READY_SECONDS
         while not self.finished:
             if time.monotonic() > until:
-                raise WrongError(f"not done after {READY_SECONDS:.0f} s of runs that nothing interrupted")
+                if not self._start_again():
+                    raise WrongError(f"not done after {READY_SECONDS:.0f} s of runs that nothing interrupted")
+                until = time.monotonic() + READY_SECONDS
             self.run()
 
     def record(self) -> Recorded:
@@ -131,6 +134,16 @@ class Trial:
 
     def look(self) -> tuple[Compared, list[str]]:
         """Compare what is there with what must be there; gives what is wrong beside rows, too."""
+        from pymilvus import MilvusException
+
+        try:
+            return self._look()
+        except MilvusException:
+            if not self._start_again():
+                raise
+            return self._look()
+
+    def _look(self) -> tuple[Compared, list[str]]:
         scenario, wrong = self.scenario, []
         self._runs += 1
         code = self._end_of(self._start(["plan", "--detailed-exitcode"], {}))
@@ -203,6 +216,21 @@ class Trial:
             return False  # its exit code tells whether that came in time
         return True
 
+    def _start_again(self) -> bool:
+        """Start a server again, once, that was killed and started, and is ill; tells whether it did.
+
+        Milvus 2.3.5 at times has no root coordinator any more, for good, once the lease of the killed one has ended.
+        """
+        if self._started_again or self.server is None or not self._killed_server:
+            return False
+        self._started_again = True
+        self.server.restart()
+        return True
+
+    @property
+    def _killed_server(self) -> bool:
+        return any(one.kind == "server" for one in self.tried)
+
     def _load_again(self) -> None:
         """Load what was loaded: Milvus Lite 2.5 forgets that when it is killed, and counts nothing then."""
         if self.scenario.target.database or not self.scenario.shape.load:
@@ -213,8 +241,7 @@ class Trial:
 
     def _judge(self, code: int, *, disturbed: bool) -> None:
         """Take the exit code for what it means here."""
-        killed_server = any(one.kind == "server" for one in self.tried)
-        if code == KILLED or (code == SERVER_AWAY and (disturbed or killed_server)):
+        if code == KILLED or (code == SERVER_AWAY and (disturbed or self._killed_server)):
             return
         error = self._last_said()
         bad = self.scenario.shape.bad
