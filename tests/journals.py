@@ -40,7 +40,7 @@ UNIT = Unit(
     chunks=3,
 )
 CHUNKS = [CopyChunk(0, n, 10 * n, 10 * n + 10) for n in range(3)]
-OUTCOME = Outcome(written=8, there=1, rejected=1, dropped=0, digest="d", key_ranges=((3, 5), (9, 9)))
+OUTCOME = Outcome(read=10, written=8, there=1, rejected=1, dropped=0, digest="d", key_ranges=((3, 5), (9, 9)))
 
 
 def begun(path: Path, target: str = "t") -> Journal:

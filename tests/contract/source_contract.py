@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vsync.connectors.base import Bounds
 from vsync.errors import SourceError
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ class SourceContract:
     ) -> None:
         names = data.draw(st.lists(st.sampled_from(case.expected.column_names), unique=True, min_size=1))
         bounds = source.cut(names, chunk_bytes)
-        assert [lo for lo, _ in bounds] == [0, *(hi for _, hi in bounds[:-1])]
-        assert bounds[-1][1] == case.expected.num_rows
-        assert all(lo < hi for lo, hi in bounds)
+        assert [b.lo for b in bounds] == [0, *(b.hi for b in bounds[:-1])]
+        assert bounds[-1].hi == case.expected.num_rows
+        assert all(b.lo < b.hi for b in bounds)
         assert source.cut(names, chunk_bytes) == bounds
 
     def test_chunks_are_about_as_large_as_asked(self, source: Source, case: Case) -> None:
@@ -97,7 +98,7 @@ class SourceContract:
         row_bytes = sum(c.row_bytes for c in source.describe().columns)
         for rows in (1, 10, 50):
             first, *_ = source.cut(names, int(rows * row_bytes) + 1)
-            assert rows / 2 <= first[1] - first[0] <= rows * 4
+            assert rows / 2 <= first.rows <= rows * 4
 
     @settings(deadline=None, max_examples=50, suppress_health_check=READ_OFTEN)
     @given(data=st.data())
@@ -105,7 +106,7 @@ class SourceContract:
         lo = data.draw(st.integers(0, case.expected.num_rows))
         hi = data.draw(st.integers(lo, case.expected.num_rows))
         names = data.draw(st.lists(st.sampled_from(case.expected.column_names), unique=True, min_size=1))
-        same(source.read((lo, hi), names), case.expected.select(names).slice(lo, hi - lo))
+        same(source.read(Bounds(lo, hi), names), case.expected.select(names).slice(lo, hi - lo))
 
     def test_all_chunks_together_are_the_source(self, source: Source, case: Case) -> None:
         names = case.expected.column_names
@@ -119,23 +120,23 @@ class SourceContract:
         bounds = source.cut(names, int(11 * sum(c.row_bytes for c in source.describe().columns)))
         jumbled = [bounds[i * 7919 % len(bounds)] for i in range(3 * len(bounds))]
         with ThreadPoolExecutor(4) as pool:
-            for (lo, hi), batch in zip(jumbled, pool.map(lambda b: source.read(b, names), jumbled), strict=True):
-                same(batch, case.expected.slice(lo, hi - lo))
+            for at, batch in zip(jumbled, pool.map(lambda b: source.read(b, names), jumbled), strict=True):
+                same(batch, case.expected.slice(at.lo, at.rows))
 
     def test_columns_come_in_the_order_asked_for(self, source: Source, case: Case) -> None:
         names = case.expected.column_names[::-1]
-        assert source.read((0, 2), names).schema.names == names
+        assert source.read(Bounds(0, 2), names).schema.names == names
 
     def test_unknown_column_is_named_with_the_near_one(self, source: Source, case: Case) -> None:
         name = case.expected.column_names[-1]
-        for ask in (lambda n: source.read((0, 1), [n]), lambda n: source.cut([n], 1000)):
+        for ask in (lambda n: source.read(Bounds(0, 1), [n]), lambda n: source.cut([n], 1000)):
             with pytest.raises(SourceError, match=f"no column '{name}x'.*did you mean '{name}'") as caught:
                 ask(name + "x")
             assert caught.value.problems[0].where
 
     def test_bounds_beyond_the_rows_are_refused(self, source: Source, case: Case) -> None:
         rows, names = case.expected.num_rows, case.expected.column_names
-        for bounds in ((0, rows + 1), (-1, 1), (2, 1)):
+        for bounds in (Bounds(0, rows + 1), Bounds(-1, 1), Bounds(2, 1)):
             with pytest.raises(SourceError, match="were asked for"):
                 source.read(bounds, names)
 
@@ -157,7 +158,7 @@ class SourceContract:
         source.close()
         source.close()
         with pytest.raises(SourceError, match="closed"):
-            source.read((0, 1), case.expected.column_names)
+            source.read(Bounds(0, 1), case.expected.column_names)
 
 
 def fingerprint(case: Case, path: Path) -> Fingerprint:

@@ -13,6 +13,7 @@ import pytest
 from contract.source_contract import Case, SourceContract
 
 from vsync.connectors import faiss as connector
+from vsync.connectors.base import Bounds
 from vsync.connectors.faiss import FaissSource, open_source
 from vsync.connectors.registry import open_source as open_kind
 from vsync.errors import SourceError
@@ -79,7 +80,7 @@ def read(source: FaissSource) -> tuple[Vectors, Vectors]:
     """Read everything in uneven chunks: ids, and vectors as rows."""
     rows = source.describe().rows
     edges = sorted({0, 1, rows // 7, rows // 2, rows // 2 + 1, rows})
-    chunks = [(lo, edges[i + 1]) for i, lo in enumerate(edges[:-1])]
+    chunks = [Bounds(lo, edges[i + 1]) for i, lo in enumerate(edges[:-1])]
     table = pa.Table.from_batches(source.read(b, ["ids", "vectors"]) for b in chunks)
     vectors = table.column(1).combine_chunks()
     vectors.validate(full=True)
@@ -260,12 +261,12 @@ def test_empty_index(tmp_path: Path) -> None:
         source = open_source(tmp_path / f"{number}.index")
         assert source.describe().rows == 0
         assert source.cut(["vectors"], 1000) == []
-        assert source.read((0, 0), ["ids", "vectors"]).num_rows == 0
+        assert source.read(Bounds(0, 0), ["ids", "vectors"]).num_rows == 0
 
 
 def test_the_index_lives_as_long_as_it_is_read(tmp_path: Path) -> None:
     source = open_kind("faiss", build("IDMap,Flat", tmp_path / "a.index", OWN_IDS), {"allow_lossy": False})
-    batch = source.read((3, 9), ["ids", "vectors"])
+    batch = source.read(Bounds(3, 9), ["ids", "vectors"])
     source.close()
     (tmp_path / "a.index").write_bytes(b"")
     assert batch.column(0).to_pylist() == OWN_IDS[3:9].tolist()

@@ -113,8 +113,8 @@ def test_fingerprint_sees_shapes(tmp_path: Path) -> None:
 )
 def test_cut(rows: int, row_bytes: float, chunk_bytes: int, whole: int) -> None:
     bounds = cut(rows, row_bytes, chunk_bytes, whole=whole)
-    assert [row for lo, hi in bounds for row in range(lo, hi)] == list(range(rows))
-    sizes = {hi - lo for lo, hi in bounds[:-1]}
+    assert [row for b in bounds for row in range(b.lo, b.hi)] == list(range(rows))
+    sizes = {b.rows for b in bounds[:-1]}
     assert len(sizes) <= 1
     for size in sizes:
         fits = max(1, chunk_bytes / max(row_bytes, 1))

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from contract.source_contract import Case, SourceContract, same
 
+from vsync.connectors.base import Bounds
 from vsync.connectors.hdf5 import open_source
 from vsync.connectors.registry import open_source as open_kind
 from vsync.errors import SourceError
@@ -61,7 +62,7 @@ class TestHdf5Source(SourceContract):
     def test_compressed_blocks_are_not_cut_apart(self, case: Case) -> None:
         bounds = open_source(case.path).cut(["a/vec", "ids"], 50 * 208)
         with h5py.File(case.path) as file:
-            assert bounds[0] == ((0, 32) if file["a/vec"].chunks else (0, 50))
+            assert bounds[0] == (Bounds(0, 32) if file["a/vec"].chunks else Bounds(0, 50))
 
 
 def write(path: Path, **datasets: Any) -> Path:
@@ -89,9 +90,9 @@ def write(path: Path, **datasets: Any) -> Path:
 def test_each_type(tmp_path: Path, data: Any, expected: pa.Array) -> None:
     source = open_kind("hdf5", write(tmp_path / "a.h5", x=data), {})
     assert source.describe().columns[0].type == expected.type
-    same(source.read((0, len(data)), ["x"]), pa.table({"x": expected}))
-    same(source.read((1, 2), ["x"]), pa.table({"x": expected}).slice(1, 1))
-    same(source.read((1, 1), ["x"]), pa.table({"x": expected}).slice(1, 0))
+    same(source.read(Bounds(0, len(data)), ["x"]), pa.table({"x": expected}))
+    same(source.read(Bounds(1, 2), ["x"]), pa.table({"x": expected}).slice(1, 1))
+    same(source.read(Bounds(1, 1), ["x"]), pa.table({"x": expected}).slice(1, 0))
 
 
 def test_fixed_utf8_strings_are_text(tmp_path: Path) -> None:
@@ -99,8 +100,8 @@ def test_fixed_utf8_strings_are_text(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", (4,), dtype=h5py.string_dtype("utf-8", 4))[...] = words
     source = open_source(tmp_path / "a.h5")
-    same(source.read((0, 4), ["x"]), pa.table({"x": words}))
-    same(source.read((2, 4), ["x"]), pa.table({"x": words[2:]}))
+    same(source.read(Bounds(0, 4), ["x"]), pa.table({"x": words}))
+    same(source.read(Bounds(2, 4), ["x"]), pa.table({"x": words[2:]}))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_bytes_after_a_zero_byte_are_kept(tmp_path: Path, pad: int, expected: li
         made = h5py.h5d.create(file.id, b"x", kind, h5py.h5s.create_simple((2,)))
         raw = np.frombuffer(b"a\0b\0c   ", "V4").copy()
         made.write(h5py.h5s.ALL, h5py.h5s.ALL, raw, kind)
-    batch = open_source(tmp_path / "a.h5").read((0, 2), ["x"])
+    batch = open_source(tmp_path / "a.h5").read(Bounds(0, 2), ["x"])
     assert batch.column(0).to_pylist() == expected
 
 
@@ -142,14 +143,14 @@ def test_ann_benchmarks(tmp_path: Path) -> None:
         "bool (9, 48)",
         f"bool ({ROWS}, 48)",
     ]
-    assert source.cut(["train"], 6 * 100)[-1] == (400, ROWS)
-    assert source.cut(["test"], 1 << 20) == [(0, 9)]
-    got = np.frombuffer(source.read((0, ROWS), ["train"]).column(0).buffers()[1], "u1").reshape(ROWS, 6)
+    assert source.cut(["train"], 6 * 100)[-1] == Bounds(400, ROWS)
+    assert source.cut(["test"], 1 << 20) == [Bounds(0, 9)]
+    got = np.frombuffer(source.read(Bounds(0, ROWS), ["train"]).column(0).buffers()[1], "u1").reshape(ROWS, 6)
     assert np.array_equal(np.unpackbits(got, axis=1).astype(bool), bits)
     with pytest.raises(SourceError, match=rf"differ in their number of rows: test has 9, train has {ROWS}; map"):
         source.cut(["test", "train"], 1 << 20)
     with pytest.raises(SourceError, match="differ in their number of rows"):
-        source.read((0, 1), ["test", "train"])
+        source.read(Bounds(0, 1), ["test", "train"])
 
 
 def test_milvusdm(tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_empty_dataset(tmp_path: Path) -> None:
     source = open_source(write(tmp_path / "a.h5", x=np.zeros((0, 4), "f4"), w=np.zeros(0, "S3")))
     assert source.describe().rows == 0
     assert source.cut(["x", "w"], 1000) == []
-    assert source.read((0, 0), ["x", "w"]).num_rows == 0
+    assert source.read(Bounds(0, 0), ["x", "w"]).num_rows == 0
 
 
 def test_not_utf8(tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ def test_not_utf8(tmp_path: Path) -> None:
     source = open_source(tmp_path / "a.h5")
     for name in "xy":
         with pytest.raises(SourceError, match=rf"a\.h5:/{name}: rows 0 to 2: .*UTF-?8.*write bytes"):
-            source.read((0, 2), [name])
+            source.read(Bounds(0, 2), [name])
 
 
 def test_files_that_are_not_whole(tmp_path: Path) -> None:
@@ -238,9 +239,9 @@ def test_a_damaged_block_is_found_by_its_checksum(tmp_path: Path) -> None:
         raw.seek(place + 17)
         raw.write(b"\xaa\xbb")
     source = open_source(path)
-    source.read((0, 250), ["x"])
+    source.read(Bounds(0, 250), ["x"])
     with pytest.raises(SourceError, match=r"a\.h5:/x: cannot be read: .*the file is damaged"):
-        source.read((250, 300), ["x"])
+        source.read(Bounds(250, 300), ["x"])
 
 
 def test_rows_that_were_never_written_are_refused(tmp_path: Path) -> None:
@@ -280,8 +281,8 @@ def test_virtual_dataset_over_its_parts(tmp_path: Path) -> None:
     write(tmp_path / "p1.h5", x=VECTORS[300:])
     path = virtual(tmp_path / "v.h5", ROWS, ("p0.h5", 0, 300), ("p1.h5", 300, ROWS))
     source = open_source(path)
-    assert source.cut(["x"], 200 * 100)[-1] == (400, ROWS)
-    got = source.read((250, 350), ["x"]).column(0).flatten().to_numpy()
+    assert source.cut(["x"], 200 * 100)[-1] == Bounds(400, ROWS)
+    got = source.read(Bounds(250, 350), ["x"]).column(0).flatten().to_numpy()
     assert np.array_equal(got.reshape(-1, 50), VECTORS[250:350])
     before = source.describe().fingerprint.content
     source.close()

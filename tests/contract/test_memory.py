@@ -10,6 +10,7 @@ import pytest
 from contract.source_contract import Case, SourceContract
 from pyarrow import feather
 
+from vsync.connectors.base import Bounds
 from vsync.connectors.memory import MemorySource
 
 if TYPE_CHECKING:
@@ -45,4 +46,4 @@ def test_empty_table() -> None:
     source = MemorySource(pa.table({"id": pa.array([], pa.int64())}))
     assert source.describe().rows == 0
     assert source.cut(["id"], 1000) == []
-    assert source.read((0, 0), ["id"]).num_rows == 0
+    assert source.read(Bounds(0, 0), ["id"]).num_rows == 0

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from contract.source_contract import Case, SourceContract, same
 
+from vsync.connectors.base import Bounds
 from vsync.connectors.numpy import open_source
 from vsync.connectors.registry import open_source as open_kind
 from vsync.errors import SourceError
@@ -55,9 +56,9 @@ def test_real_vectors_bit_for_bit() -> None:
         200,
     )
     bounds = source.cut(["array"], 1 << 20)
-    assert bounds[:2] == [(0, 5242), (5242, 10484)]
-    lo, hi = bounds[-1]
-    got = source.read((lo, hi), ["array"]).column(0).flatten().to_numpy()
+    assert bounds[:2] == [Bounds(0, 5242), Bounds(5242, 10484)]
+    lo, hi = bounds[-1].lo, bounds[-1].hi
+    got = source.read(Bounds(lo, hi), ["array"]).column(0).flatten().to_numpy()
     assert got.tobytes() == np.load(GLOVE, mmap_mode="r")[lo:hi].tobytes()
 
 
@@ -80,13 +81,13 @@ def test_real_vectors_bit_for_bit() -> None:
 def test_each_type(tmp_path: Path, array: np.ndarray[tuple[int, ...], np.dtype[np.void]], expected: pa.Array) -> None:
     np.save(tmp_path / "a.npy", array)
     source = open_source(tmp_path / "a.npy")
-    batch = source.read((0, len(array)), ["array"])
+    batch = source.read(Bounds(0, len(array)), ["array"])
     assert batch.column(0).type == expected.type == source.describe().columns[0].type
     assert [b and b.to_pybytes() for b in batch.column(0).buffers()] == [
         b and b.to_pybytes() for b in expected.buffers()
     ] or batch.column(0).equals(expected)
     if len(array) > 1 and not np.isnan(array.astype("f8") if array.dtype.kind == "f" else 0).any():
-        same(source.read((1, 2), ["array"]), pa.table({"array": expected}).slice(1, 1))
+        same(source.read(Bounds(1, 2), ["array"]), pa.table({"array": expected}).slice(1, 1))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from contract.source_contract import Case, SourceContract, same
 
 from vsync.connectors import parquet
+from vsync.connectors.base import Bounds
 from vsync.connectors.parquet import open_source
 from vsync.connectors.registry import open_source as open_kind
 from vsync.errors import SourceError
@@ -52,7 +53,7 @@ def test_real_words(tmp_path: Path) -> None:
     source = open_kind("parquet", DATA / "glove_6B_index.parquet", {})
     column = source.describe().columns[0]
     assert (source.describe().rows, column.name, column.type) == (400_000, "index", pa.string())
-    same(source.read((0, ROWS), ["index"]), pa.table({"index": WORDS}))
+    same(source.read(Bounds(0, ROWS), ["index"]), pa.table({"index": WORDS}))
     assert tmp_path.is_dir()
 
 
@@ -75,13 +76,13 @@ def test_real_words(tmp_path: Path) -> None:
 def test_each_type(tmp_path: Path, stored: pa.Array, expected: pa.DataType) -> None:
     source = open_source(write(tmp_path / "a.parquet", x=stored))
     assert source.describe().columns[0].type == expected
-    same(source.read((0, 2), ["x"]), pa.table({"x": stored.cast(expected)}))
-    same(source.read((1, 2), ["x"]), pa.table({"x": stored.cast(expected)}).slice(1))
+    same(source.read(Bounds(0, 2), ["x"]), pa.table({"x": stored.cast(expected)}))
+    same(source.read(Bounds(1, 2), ["x"]), pa.table({"x": stored.cast(expected)}).slice(1))
 
 
 def test_rows_of_bytes_are_a_binary_vector(tmp_path: Path) -> None:
     source = open_source(write(tmp_path / "a.parquet", x=pa.array([[1, 0], [0, 0]], pa.list_(pa.uint8()))))
-    same(source.read((0, 2), ["x"]), pa.table({"x": pa.array([b"\1\0", b"\0\0"], pa.binary(2))}))
+    same(source.read(Bounds(0, 2), ["x"]), pa.table({"x": pa.array([b"\1\0", b"\0\0"], pa.binary(2))}))
 
 
 FIXED = pytest.param(
@@ -97,12 +98,12 @@ FIXED = pytest.param(
 def test_null_vectors_stay_null(tmp_path: Path, kind: pa.DataType) -> None:
     rows = [[1, 2], None, [3, 4], None]
     source = open_source(write(tmp_path / "a.parquet", groups=3, x=pa.array(rows, kind)))
-    got = source.read((0, 4), ["x"]).column(0)
+    got = source.read(Bounds(0, 4), ["x"]).column(0)
     got.validate(full=True)
     assert got.is_valid().to_pylist() == [True, False, True, False]
     if pa.types.is_fixed_size_list(got.type):
         assert got.to_pylist() == rows
-    assert source.read((1, 3), ["x"]).column(0).is_valid().to_pylist() == [False, True]
+    assert source.read(Bounds(1, 3), ["x"]).column(0).is_valid().to_pylist() == [False, True]
 
 
 def test_a_ragged_row_is_named(tmp_path: Path) -> None:
@@ -110,9 +111,9 @@ def test_a_ragged_row_is_named(tmp_path: Path) -> None:
     rows[776], rows[777] = None, [1.0]
     source = open_source(write(tmp_path / "a.parquet", x=pa.array(rows, pa.list_(pa.float32()))))
     assert source.describe().columns[0].type == pa.list_(pa.float32(), 2)
-    assert source.read((700, 777), ["x"]).num_rows == 77
+    assert source.read(Bounds(700, 777), ["x"]).num_rows == 77
     with pytest.raises(SourceError, match=r"a\.parquet:x: row 777 has 1 values, others have 2; a vector column"):
-        source.read((700, 800), ["x"])
+        source.read(Bounds(700, 800), ["x"])
     ints = open_source(write(tmp_path / "b.parquet", x=pa.array(rows, pa.list_(pa.int32()))))
     assert ints.describe().columns[0].type == pa.list_(pa.int32()), "an array: the footer counts its values"
 
@@ -123,21 +124,21 @@ def test_a_null_inside_a_vector_is_named(tmp_path: Path, kind: pa.DataType) -> N
     rows[310], rows[333] = None, [1.0, None]
     source = open_source(write(tmp_path / "a.parquet", x=pa.array(rows, kind)))
     with pytest.raises(SourceError, match="row 333 has a null among its values"):
-        source.read((300, 400), ["x"])
+        source.read(Bounds(300, 400), ["x"])
 
 
 def test_empty_file(tmp_path: Path) -> None:
     source = open_source(write(tmp_path / "a.parquet", x=VECTOR.slice(0, 0), w=WORDS.slice(0, 0)))
     assert source.describe().rows == 0
     assert source.cut(["x", "w"], 1000) == []
-    assert source.read((0, 0), ["x", "w"]).num_rows == 0
+    assert source.read(Bounds(0, 0), ["x", "w"]).num_rows == 0
 
 
 def test_names_with_dots(tmp_path: Path) -> None:
     columns: dict[str, Any] = {"a": range(3), "a.b": range(3, 6)}
     source = open_source(write(tmp_path / "a.parquet", **columns))
-    same(source.read((1, 3), ["a.b"]), pa.table({"a.b": [4, 5]}))
-    same(source.read((1, 3), ["a"]), pa.table({"a": [1, 2]}))
+    same(source.read(Bounds(1, 3), ["a.b"]), pa.table({"a.b": [4, 5]}))
+    same(source.read(Bounds(1, 3), ["a"]), pa.table({"a": [1, 2]}))
 
 
 def test_rows_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,10 +165,10 @@ def test_rows_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sum(decoded) == 10_000
     assert max(decoded) <= 17
     for i, got in zip(order, rows, strict=True):
-        assert got.to_pylist() == list(range(*bounds[i]))
+        assert got.to_pylist() == list(range(bounds[i].lo, bounds[i].hi))
     kept = sum(batch.num_rows for _, batch in source._stream._kept)  # type: ignore[union-attr]
     assert kept <= 5 * 100, "what is remembered is bounded"
-    assert source.read((0, 5), ["n"]).column(0).to_pylist() == [0, 1, 2, 3, 4]
+    assert source.read(Bounds(0, 5), ["n"]).column(0).to_pylist() == [0, 1, 2, 3, 4]
 
 
 def test_damaged_files(tmp_path: Path) -> None:
@@ -196,4 +197,4 @@ def test_a_damaged_page_is_found_by_its_checksum(tmp_path: Path) -> None:
         raw.seek(place + 3000)
         raw.write(b"\xaa\xbb")
     with pytest.raises(SourceError, match=r"a\.parquet: cannot be read: .*the file is damaged"):
-        open_source(path).read((500, 600), ["x"])
+        open_source(path).read(Bounds(500, 600), ["x"])

@@ -20,6 +20,7 @@ from model_target import ModelReader, ModelTarget, Server
 
 from vsync.checking import Checks, Side, Ways, check_sides, keyed
 from vsync.checking.findings import Compared, Event, Finding, Found
+from vsync.connectors.base import Bounds
 from vsync.connectors.memory import MemorySource
 from vsync.errors import ConflictError, TargetError, TransientError
 from vsync.planning.facts import SessionFacts
@@ -93,7 +94,7 @@ class World:
             origins: dict[str, Any] = {f.name: f.name for f in self.fields}
             units.append(Unit(f"k{n}", f"a{n}", "collection.c", "memory", str(n), {}, "", 0, len(rows), 1, origins, 1))
             cut = range(0, len(rows), chunk_rows)
-            bounds.append(tuple((lo, min(lo + chunk_rows, len(rows))) for lo in cut))
+            bounds.append(tuple(Bounds(lo, min(lo + chunk_rows, len(rows))) for lo in cut))
         losers = tuple(() for _ in self.files)
         return Side(
             "collection.c", self.collection, "_default", tuple(units), tuple(bounds), losers,

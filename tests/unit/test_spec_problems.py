@@ -99,7 +99,7 @@ SYNTAX = [
             "or write it as an escape in double quotes"
         ),
     ),
-    ("[" * 5000, "1:51: this is nested more than 50 levels deep"),
+    ("[" * 500, "1:51: this is nested more than 50 levels deep"),
 ]
 
 

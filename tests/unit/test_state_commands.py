@@ -28,7 +28,7 @@ RARE = replace(
     destination=OTHER.address,
     path="rare.h5",
 )
-OWN = Outcome(written=10, there=0, rejected=0, dropped=0, digest="d")
+OWN = Outcome(read=10, written=10, there=0, rejected=0, dropped=0, digest="d")
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_the_doctor_says_what_it_looked_at(state: Path) -> None:
     done = applies.vsync(folder, "state", "doctor")
     assert done.code == 0
     assert "the lock is free" in done.out
-    assert "the file is whole, of format 2" in done.out
+    assert "the file is whole, of format 3" in done.out
     assert "is whole; chunks done in it: 9" in done.out
     refused = applies.vsync(folder, "state", "doctor", "--restore")
     assert refused.code == 12, "nothing is wrong, and nobody can be asked"

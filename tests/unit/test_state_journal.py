@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from journals import CHUNKS, OUTCOME, TO, UNIT, begun
 
+from vsync.connectors.base import Bounds
 from vsync.errors import JournalError
 from vsync.state.journal import Journal
 from vsync.state.view import View
@@ -32,8 +33,8 @@ def test_what_was_sent_is_in_doubt_until_it_is_acknowledged(tmp_path: Path) -> N
         assert facts.in_doubt == {"key": {0}}
         assert facts.collections == {"collection.words": False}
         assert (view.there_mask("t", "key", TO, 0), view.there_mask("t", "key", TO, 1)) == (b"mask", None)
-        assert view.digests("t", "key") == [((10, 20), "d")]
-        assert view.known_cut("t", "key") == ((0, 10), (10, 20), (20, 30))
+        assert view.digests("t", "key") == [(Bounds(10, 20), "d")]
+        assert view.known_cut("t", "key") == (Bounds(0, 10), Bounds(10, 20), Bounds(20, 30))
         assert view.key_ranges("t", "words") == [(3, 5), (9, 9)]
         assert [r["row"] for r in view.rejects("t")] == [13]
         balance = view.balance("t", TO)
@@ -117,7 +118,7 @@ def test_another_format_is_refused(tmp_path: Path, opens: type[View]) -> None:
     connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
     connection.commit()
     connection.close()
-    with pytest.raises(JournalError, match="has format 99, this vsync knows 2"):
+    with pytest.raises(JournalError, match="has format 99, this vsync knows 3"):
         opens(path)
 
 

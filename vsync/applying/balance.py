@@ -105,9 +105,10 @@ def _doubted(run: Run, to: Destination) -> list[Task]:
         into = run.plan.destination(unit.destination)
         if into.collection != to.collection:
             continue
-        for n, lo, hi in run.journal.sent_again(run.key, unit.key, into.epoch):
+        for n, at in run.journal.sent_again(run.key, unit.key, into.epoch):
             if (unit.key, n) not in known:
-                tasks.append(Task(unit, CopyChunk(index, n, lo, hi), into, run.plan.collections[to.collection]))
+                chunk = CopyChunk(index, n, at.lo, at.hi, keys=at.keys)
+                tasks.append(Task(unit, chunk, into, run.plan.collections[to.collection]))
     return tasks
 
 

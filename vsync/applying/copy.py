@@ -154,6 +154,7 @@ class Copier:
     def _acked(self, sent: Sent) -> None:
         prepared, task = sent.prepared, sent.prepared.task
         outcome = Outcome(
+            read=prepared.read,
             written=sent.written,
             there=prepared.there,
             rejected=prepared.rejected,

@@ -66,11 +66,11 @@ def lost_tasks(run: Run, to: Destination) -> list[Task]:
     for index, unit in enumerate(run.plan.units):
         if unit.destination != to.address:
             continue
-        for n, lo, hi, ranges in run.journal.acked_ranges(run.key, unit.key, to.epoch):
+        for n, at, ranges in run.journal.acked_ranges(run.key, unit.key, to.epoch):
             there = sum(run.retry.call(reader.count, KeyRange(first, last + 1)) for first, last in ranges)
             if there < sum(last + 1 - first for first, last in ranges):
                 run.journal.reopen(run.key, unit.key, to.epoch, n)
-                lost.append(Task(unit, CopyChunk(index, n, lo, hi), to, collection))
+                lost.append(Task(unit, CopyChunk(index, n, at.lo, at.hi, keys=at.keys), to, collection))
     return lost
 
 

@@ -21,9 +21,10 @@ from vsync.connectors.registry import open_source
 from vsync.errors import BadRowsError, SourceChangedError, TooLargeError
 from vsync.planning.origins import mapping_of
 from vsync.rows import BadRow, bad_rows_error, columns_of, digest, take_rows
+from vsync.rows.losers import without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from vsync.applying.identity import Identities
@@ -51,11 +52,13 @@ class Task:
 class Prepared:
     """A chunk that is ready to be sent. The rows of ``requests`` are those that are neither there, bad nor dropped.
 
+    ``read`` are the rows that its source gave, ``rows`` those to be sent.
     ``displaces`` are the keys that may be in other partitions and must not stay there.
     """
 
     task: Task
     requests: list[Any]
+    read: int
     rows: int
     there: int
     dropped: int
@@ -153,9 +156,9 @@ class Worker:
     def prepare(self, task: Task) -> Prepared:
         """Read a chunk and make it ready; raises BadRowsError where rows do not fit and none may be skipped."""
         self.identities.check(task.to.collection)  # here, where it delays no request
-        taken = self._take(task)
+        read, taken = self._take(task)
         checksum = digest(taken.rows)
-        rows, numbers = _without(taken.rows, taken.numbers, task.chunk.dropped)
+        rows, numbers = _winners(task, taken)
         dropped = taken.rows.num_rows - rows.num_rows
         writer = self.writer(task.to, task.collection)
         mask, there = self._there(task, rows, writer)
@@ -166,6 +169,7 @@ class Worker:
         return Prepared(
             task=task,
             requests=writer.encode(rows) if rows.num_rows else [],
+            read=read,
             rows=rows.num_rows,
             there=int(there.sum()),
             dropped=dropped,
@@ -178,18 +182,19 @@ class Worker:
 
     def rows_of(self, task: Task) -> pa.RecordBatch:
         """Give the rows that a chunk brings, whatever of them is there."""
-        taken = self._take(task)
-        return _without(taken.rows, taken.numbers, task.chunk.dropped)[0]
+        _, taken = self._take(task)
+        return _winners(task, taken)[0]
 
-    def _take(self, task: Task) -> Taken:
+    def _take(self, task: Task) -> tuple[int, Taken]:
+        """Read a chunk; gives how many rows there were, and those that fit."""
         chunk, unit = task.chunk, task.unit
         mapping = mapping_of(unit, task.collection)
         with self.sources.use(unit) as source:
-            batch = source.read((chunk.lo, chunk.hi), columns_of(mapping))
+            batch = source.read(chunk.bounds, columns_of(mapping))
         taken = take_rows(batch, chunk.lo, mapping, self.target.rules)
         if taken.bad and task.to.on_bad_row == "error":
             raise bad_rows_error(taken.bad, where=f"{unit.path} rows {chunk.lo}-{chunk.hi - 1}")
-        return taken
+        return batch.num_rows, taken
 
     def _there(self, task: Task, rows: pa.RecordBatch, writer: Writer) -> tuple[bytes | None, Any]:
         """Tell which rows were there before the first attempt: asked once, then taken from the journal."""
@@ -238,12 +243,10 @@ def _displaced(task: Task, rows: pa.RecordBatch) -> pa.Array | None:
     return rows.column(key.name)
 
 
-def _without(rows: pa.RecordBatch, numbers: Any, dropped: Sequence[int]) -> tuple[pa.RecordBatch, Any]:
+def _winners(task: Task, taken: Taken) -> tuple[pa.RecordBatch, Any]:
     """Leave out the rows that lost a collision of keys."""
-    if not dropped:
-        return rows, numbers
-    keep = ~np.isin(numbers, np.asarray(dropped, np.int64))
-    return rows.filter(pa.array(keep)), numbers[keep]
+    key = None if task.chunk.keys is None else task.collection.primary.name
+    return without(taken.rows, taken.numbers, task.chunk.dropped, key)
 
 
 def _refuse_there(task: Task, numbers: Any, there: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from vsync.checking.exact import by_key
 from vsync.checking.findings import CheckBegan, Compared
 from vsync.checking.keyed import KeyedCheck
-from vsync.checking.reading import Chunk, Expected, Held, Rows, place
+from vsync.checking.reading import Expected, Held, Rows, place
 from vsync.checking.tally import Odd, Tally
 from vsync.checking.unkeyed import UnkeyedCheck
 from vsync.errors import ConflictError, Problem
@@ -93,7 +93,7 @@ def _sample(expected: Expected, held: Held, tally: Tally, asked: Checks) -> None
     for chunk, start, end in zip(chunks, starts, starts[1:], strict=False):
         rows = drawn[np.searchsorted(drawn, start) : np.searchsorted(drawn, end)] - start + chunk.lo
         if len(rows):
-            within = Chunk(chunk.unit, int(rows[0]), int(rows[-1]) + 1)
+            within = chunk.part(int(rows[0]), int(rows[-1]) + 1)
             waiting.append(expected.rows(within, side.fields, _only(rows)))
         if sum(len(w.places) for w in waiting) < FETCHED_AT_ONCE and chunk != chunks[-1]:
             continue

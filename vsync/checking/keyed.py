@@ -78,7 +78,7 @@ class _Survey:
         for at in range(0, len(keys), BLOCK_ROWS):
             ends = pc.min_max(keys[at : at + BLOCK_ROWS])
             last = min(at + BLOCK_ROWS, len(keys)) - 1
-            rows = Chunk(home.unit, int(numbers[at]), int(numbers[last]) + 1)
+            rows = home.part(int(numbers[at]), int(numbers[last]) + 1)
             blocks.append(_Block(rows, home, ends["min"].as_py(), ends["max"].as_py()))
         with self.lock:
             self.rows += len(keys)
@@ -258,6 +258,6 @@ def _joined(blocks: Iterable[_Block]) -> list[Chunk]:
     for block in blocks:
         rows = block.rows
         if joined and joined[-1][1] == block.home and rows.lo - joined[-1][0].hi < BLOCK_ROWS:
-            rows = Chunk(rows.unit, joined.pop()[0].lo, rows.hi)
+            rows = block.home.part(joined.pop()[0].lo, rows.hi)
         joined.append((rows, block.home))
     return [rows for rows, _ in joined]

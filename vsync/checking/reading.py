@@ -13,11 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vsync.checking.findings import RowsRead
-from vsync.connectors.base import KeyRange
+from vsync.connectors.base import Bounds, KeyRange
 from vsync.errors import TargetError, TransientError
+from vsync.planning.build import losers_within
 from vsync.planning.origins import mapping_of
 from vsync.rows import arrow_type, bad_rows_error, columns_of, take_rows
 from vsync.rows.digest import field_digests
+from vsync.rows.losers import without
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,11 +94,16 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows ``lo`` (included) to ``hi`` (excluded) of a unit."""
+    """Rows ``lo`` (included) to ``hi`` (excluded) of a unit; ``keys`` are those of a collection's chunk."""
 
     unit: int
     lo: int
     hi: int
+    keys: KeyRange | None = None
+
+    def part(self, lo: int, hi: int) -> Chunk:
+        """Give the smallest chunk that can be read and has these rows."""
+        return self if self.keys is not None else Chunk(self.unit, lo, hi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ class Expected:
 
     def chunks(self) -> list[Chunk]:
         """List them all, as the files are cut."""
-        return [Chunk(unit, lo, hi) for unit, bounds in enumerate(self.side.bounds) for lo, hi in bounds]
+        return [Chunk(unit, b.lo, b.hi, b.keys) for unit, bounds in enumerate(self.side.bounds) for b in bounds]
 
     def rows(self, chunk: Chunk, fields: Sequence[Field], keep: Keep | None = None) -> Rows:
         """Read the rows of a chunk that an apply sends, of them those to be kept; the digests are of ``fields``."""
@@ -131,14 +138,13 @@ class Expected:
         )
         columns = columns_of(mapping)
         with self.ways.use(unit) as source:
-            given = source.read((chunk.lo, chunk.hi), columns) if columns else _no_columns(chunk)
+            given = source.read(Bounds(chunk.lo, chunk.hi, chunk.keys), columns) if columns else _no_columns(chunk)
         taken = take_rows(given, chunk.lo, mapping, self.ways.target.rules)
         if taken.bad and not side.skips:
             raise bad_rows_error(taken.bad, where=f"{unit.path} rows {chunk.lo}-{chunk.hi - 1}")
-        losers = np.asarray(side.losers[chunk.unit], np.int64)
-        losers = losers[np.searchsorted(losers, chunk.lo) : np.searchsorted(losers, chunk.hi)]
-        keep = ~np.isin(taken.numbers, losers)
-        rows, numbers = (taken.rows, taken.numbers) if keep.all() else (taken.rows.filter(keep), taken.numbers[keep])
+        key = None if chunk.keys is None else side.collection.primary.name
+        losers = losers_within(side.losers[chunk.unit], Bounds(chunk.lo, chunk.hi, chunk.keys))
+        rows, numbers = without(taken.rows, taken.numbers, losers, key)
         for f in fields:
             if f.name not in rows.schema.names:  # another unit brings it: here the server puts what it puts for null
                 rows = rows.append_column(f.name, pa.nulls(rows.num_rows, arrow_type(f)))

@@ -13,7 +13,7 @@ from vsync.planning.origins import mapping_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vsync.connectors.base import Bounds
+    from vsync.connectors.base import Bounds, Key
     from vsync.planning.choice import Choice
     from vsync.planning.facts import Facts, SessionFacts
     from vsync.planning.steps import Unit
@@ -34,7 +34,7 @@ class Side:
     partition: str | None
     units: tuple[Unit, ...]
     bounds: tuple[tuple[Bounds, ...], ...]
-    losers: tuple[tuple[int, ...], ...]
+    losers: tuple[tuple[Key, ...], ...]
     skips: bool
     write: str
     exclusive: bool

@@ -29,8 +29,33 @@ if TYPE_CHECKING:
     from vsync.errors import Problem
     from vsync.schema import Collection, Index, LiveCollection, Rules
 
-Bounds = tuple[int, int]
-"""A chunk of a file: row numbers, first included, last excluded."""
+Key = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """Primary keys from ``lo`` (included) to ``hi`` (excluded); ``None``: open. VARCHAR: in UTF-8 byte order."""
+
+    lo: Key | None = None
+    hi: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A chunk of a source: its rows from ``lo`` (included) to ``hi`` (excluded).
+
+    Of a file these are the rows' numbers. A collection lives: there they are the places that its rows had, in the order
+    of their keys, when it was cut, and the chunk is whatever rows have their keys in ``keys``.
+    """
+
+    lo: int
+    hi: int
+    keys: KeyRange | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, or were when it was cut."""
+        return self.hi - self.lo
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +146,6 @@ class Writer(Protocol):
 
     def displace(self, keys: pa.Array) -> None:
         """Remove the rows with these keys from other partitions, where upserts into this one would leave them there."""
-
-
-Key = int | str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRange:
-    """Primary keys from ``lo`` (included) to ``hi`` (excluded); ``None``: open. VARCHAR: in UTF-8 byte order."""
-
-    lo: Key | None = None
-    hi: Key | None = None
 
 
 class Reader(Protocol):

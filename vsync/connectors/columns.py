@@ -35,8 +35,8 @@ def pick(columns: Sequence[Column], names: Sequence[str], where: str) -> list[Co
 
 def check_bounds(bounds: Bounds, rows: int, where: str) -> None:
     """Raise :class:`SourceError` where bounds reach beyond the rows."""
-    if not 0 <= bounds[0] <= bounds[1] <= rows:
-        raise SourceError(f"rows {bounds[0]} to {bounds[1]} were asked for, there are {rows}", where=where)
+    if not 0 <= bounds.lo <= bounds.hi <= rows:
+        raise SourceError(f"rows {bounds.lo} to {bounds.hi} were asked for, there are {rows}", where=where)
 
 
 def arrow_type(dtype: np.dtype[Any], width: int | None = None) -> pa.DataType | None:

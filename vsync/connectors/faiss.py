@@ -138,9 +138,10 @@ class FaissSource:
         cols.check_bounds(bounds, self._rows, self._where)
         store = opened[1]
         try:
-            arrays = [cols.from_numpy((store.ids if c == IDS else store.vectors)(*bounds)) for c in columns]
+            wanted = [store.ids if c == IDS else store.vectors for c in columns]
+            arrays = [cols.from_numpy(read(bounds.lo, bounds.hi)) for read in wanted]
         except RuntimeError as error:
-            raise SourceError(f"rows {bounds[0]} to {bounds[1]}: {error}", where=self._where) from error
+            raise SourceError(f"rows {bounds.lo} to {bounds.hi}: {error}", where=self._where) from error
         return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
     def close(self) -> None:

@@ -114,4 +114,4 @@ def cut(rows: int, row_bytes: float, chunk_bytes: int, *, whole: int = 1) -> lis
     step = max(1, int(chunk_bytes / max(row_bytes, 1)))
     if whole <= 4 * step:
         step = max(whole, step - step % whole)
-    return [(lo, min(lo + step, rows)) for lo in range(0, rows, step)]
+    return [Bounds(lo, min(lo + step, rows)) for lo in range(0, rows, step)]

@@ -110,7 +110,7 @@ class Hdf5Source:
         """Read a range of rows of each column."""
         chosen, rows = self._choose(columns)
         cols.check_bounds(bounds, rows, self._where)
-        return pa.RecordBatch.from_arrays([self._rows(s, *bounds) for s in chosen], names=list(columns))
+        return pa.RecordBatch.from_arrays([self._rows(s, bounds.lo, bounds.hi) for s in chosen], names=list(columns))
 
     def close(self) -> None:
         """Close the file."""

@@ -46,7 +46,7 @@ class MemorySource:
         table = self._open()
         cols.pick(self._columns, columns, self._name)
         cols.check_bounds(bounds, self._rows, self._name)
-        rows = table.slice(bounds[0], bounds[1] - bounds[0])
+        rows = table.slice(bounds.lo, bounds.rows)
         return pa.RecordBatch.from_arrays([_one(rows.column(name)) for name in columns], names=list(columns))
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ class NumpySource:
         arrays = self._open()
         cols.pick(self._columns, columns, self._where)
         cols.check_bounds(bounds, self._rows, self._where)
-        lo, hi = bounds
+        lo, hi = bounds.lo, bounds.hi
         rows = [cols.from_numpy(np.array(arrays[name][lo:hi], order="C")) for name in columns]
         return pa.RecordBatch.from_arrays(rows, names=list(columns))
 

@@ -94,7 +94,7 @@ class ParquetSource:
         cols.check_bounds(bounds, self._rows, self._where)
         try:
             batches = self._take(bounds, sorted(set(columns)))
-            arrays = [self._array(name, batches, bounds[0]) for name in columns]
+            arrays = [self._array(name, batches, bounds.lo) for name in columns]
         except _DAMAGE as error:
             raise _damaged(self._where, error) from error
         return pa.RecordBatch.from_arrays(arrays, names=list(columns))
@@ -114,7 +114,7 @@ class ParquetSource:
                 row_bytes = sum(self._fields[name].column.row_bytes for name in names)
                 self._stream = _Stream(self._file, names, int(BATCH_BYTES / max(row_bytes, 64)) + 1)
             try:
-                return self._stream.take(*bounds)
+                return self._stream.take(bounds.lo, bounds.hi)
             except _DAMAGE:
                 self._stream = None
                 raise

@@ -55,7 +55,7 @@ def _look(plan: Plan, chunk: CopyChunk, source: Source, target: Target, seen: _S
     to = plan.destination(unit.destination)
     collection = plan.collections[to.collection]
     mapping = mapping_of(unit, collection)
-    taken = take_rows(source.read((chunk.lo, chunk.hi), columns_of(mapping)), chunk.lo, mapping, target.rules)
+    taken = take_rows(source.read(chunk.bounds, columns_of(mapping)), chunk.lo, mapping, target.rules)
     seen.read += chunk.rows
     seen.bad += len({b.row for b in taken.bad})
     if to.on_bad_row == "error":

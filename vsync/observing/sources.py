@@ -103,7 +103,7 @@ def _unit(spec: Spec, data: WantedData, path: str, description: Description, kno
         bounds = known.journal.known_cut(known.target, key) if known.journal else None
         if bounds is None:
             bounds = tuple(source.cut(columns, spec.defaults.chunk_bytes))
-    rows = bounds[-1][1] if bounds else 0
+    rows = bounds[-1].hi if bounds else 0
     row_bytes = sum(c.row_bytes for c in description.columns if c.name in columns)
     return UnitFacts(
         key=key,
@@ -142,8 +142,8 @@ def _content(
     if recorded.modified == now.modified or known.journal is None:
         return recorded.content
     key = unit_key(data.destination, origins, recorded.content)
-    for (lo, hi), was in known.journal.digests(known.target, key):
-        rows = take_rows(source.read((lo, hi), columns_of(data.mapping)), lo, data.mapping, rules).rows
+    for bounds, was in known.journal.digests(known.target, key):
+        rows = take_rows(source.read(bounds, columns_of(data.mapping)), bounds.lo, data.mapping, rules).rows
         if digest(rows) != was:
             return f"{now.content}@{now.modified}"
     return recorded.content
@@ -166,11 +166,11 @@ def settle_collisions(
     def blocks(position: int) -> Iterator[tuple[pa.Array, NDArray[np.int64]]]:
         unit, mapping = units[position], mappings[position]
         with closing(open_source(unit.kind, spec.folder / unit.path, unit.options)) as source:
-            for lo, hi in unit.bounds:
+            for bounds in unit.bounds:
                 if not columns_of(mapping):
-                    yield _made_keys(mapping[0].origin, lo, hi)
+                    yield _made_keys(mapping[0].origin, bounds.lo, bounds.hi)
                     continue
-                taken = take_rows(source.read((lo, hi), columns_of(mapping)), lo, mapping, Rules())
+                taken = take_rows(source.read(bounds, columns_of(mapping)), bounds.lo, mapping, Rules())
                 if taken.bad and wish.on_bad_row == "error":
                     problems.append(Problem(f"{unit.path}: {taken.bad[0]}", where, "a key must fit its field"))
                 yield taken.rows.column(0), taken.numbers

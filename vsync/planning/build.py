@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vsync.connectors.base import KeyRange
 from vsync.errors import Problem
 from vsync.planning.diff import Difference, diff
 from vsync.planning.facts import Owed
@@ -31,6 +32,7 @@ from vsync.planning.steps import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from vsync.connectors.base import Bounds, Key
     from vsync.planning.choice import Choice
     from vsync.planning.facts import Facts, JournalFacts, UnitFacts
     from vsync.planning.wanted import Wanted
@@ -229,9 +231,16 @@ def _copies(draft: _Draft, brought: Brought, units: Sequence[UnitFacts]) -> Iter
         index = len(draft.units)
         draft.units.append(unit_of(u))
         for n in brought.pending.get(u.key, ()):
-            lo, hi = u.bounds[n]
-            dropped = u.losers[bisect_left(u.losers, lo) : bisect_left(u.losers, hi)]
-            yield CopyChunk(index, n, lo, hi, dropped)
+            bounds = u.bounds[n]
+            yield CopyChunk(index, n, bounds.lo, bounds.hi, losers_within(u.losers, bounds), bounds.keys)
+
+
+def losers_within(losers: Sequence[Key], bounds: Bounds) -> tuple[Key, ...]:
+    """Give those of a unit's losers, ascending, that a chunk holds: numbers of rows of a file, keys of a collection."""
+    within = bounds.keys or KeyRange(bounds.lo, bounds.hi)
+    first = 0 if within.lo is None else bisect_left(losers, within.lo)
+    last = len(losers) if within.hi is None else bisect_left(losers, within.hi)
+    return tuple(losers[first:last])
 
 
 def unit_of(u: UnitFacts) -> Unit:

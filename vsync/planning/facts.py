@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vsync.connectors.base import Bounds
+    from vsync.connectors.base import Bounds, Key
     from vsync.errors import Problem
     from vsync.planning.wanted import Wanted
     from vsync.schema import Collection, Index, LiveCollection
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UnitFacts:
-    """One file on its way to one destination: how it is cut, and which of its rows lost a collision of keys."""
+    """One file, or collection, on its way to one destination: how it is cut, and which rows lost a collision of keys.
+
+    ``losers`` are the numbers of rows of a file, and the keys of a collection; ascending.
+    """
 
     key: str
     address: str
@@ -30,7 +33,7 @@ class UnitFacts:
     nbytes: int
     origins: dict[str, str | dict[str, Any]]
     bounds: tuple[Bounds, ...]
-    losers: tuple[int, ...] = ()
+    losers: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

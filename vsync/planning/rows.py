@@ -250,7 +250,7 @@ def _copy_change(
 ) -> Change | None:
     if not pending:
         return None
-    rows = sum(u.bounds[n][1] - u.bounds[n][0] for n in pending)
+    rows = sum(u.bounds[n].rows for n in pending)
     total, done = len(u.bounds), len(u.bounds) - len(pending)
     details = []
     if done:

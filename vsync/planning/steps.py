@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from vsync.connectors.base import Bounds, Key, KeyRange
 from vsync.errors import Problem, UsageError
 from vsync.schema import Collection, Index
 
@@ -74,14 +75,23 @@ class Clear:
 
 @dataclass(frozen=True, slots=True)
 class CopyChunk:
-    """Copy rows ``lo`` (included) to ``hi`` (excluded) of a unit. ``dropped`` rows lost a collision of keys."""
+    """Copy a chunk of a unit: see :class:`vsync.connectors.base.Bounds` for ``lo``, ``hi`` and ``keys``.
+
+    ``dropped`` are the numbers of rows that lost a collision of keys; of a collection, those keys.
+    """
 
     unit: int
     n: int
     lo: int
     hi: int
-    dropped: tuple[int, ...] = ()
+    dropped: tuple[Key, ...] = ()
+    keys: KeyRange | None = None
     kind: Literal["copy-chunk"] = "copy-chunk"
+
+    @property
+    def bounds(self) -> Bounds:
+        """What its source is asked for."""
+        return Bounds(self.lo, self.hi, self.keys)
 
     @property
     def rows(self) -> int:
@@ -144,7 +154,7 @@ class DeleteRows:
     """Remove rows that the data does not hold, by their keys."""
 
     destination: str
-    keys: tuple[int | str, ...]
+    keys: tuple[Key, ...]
     kind: Literal["delete-rows"] = "delete-rows"
 
 
@@ -339,7 +349,7 @@ _ADAPTER: TypeAdapter[Plan] = TypeAdapter(Plan)
 def known_as(step: Step, plan: Plan) -> object:
     """Say what a step is known by in any plan: a chunk by its unit's key, an alias without its former holder."""
     if isinstance(step, CopyChunk):
-        return (plan.units[step.unit].key, step.n, step.lo, step.hi, step.dropped)
+        return (plan.units[step.unit].key, step.n, step.bounds, step.dropped)
     return replace(step, held_by=None) if isinstance(step, SetAlias) else step
 
 

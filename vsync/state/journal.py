@@ -38,8 +38,9 @@ BACKUP_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a chunk: rows acknowledged, there already, rejected, dropped; together they are its rows."""
+    """What became of a chunk: rows acknowledged, there already, rejected, dropped; together they are those read."""
 
+    read: int
     written: int
     there: int
     rejected: int
@@ -194,8 +195,9 @@ class Journal(View):
                     [target, destination, target, destination],
                 )
             self._db.conn.executemany(
-                "UPDATE chunks SET state = 'pending', session = NULL, written = NULL, there = NULL, rejected = NULL,"
-                " dropped = NULL, key_ranges = NULL, digest = NULL WHERE state = 'acked' AND target = ? AND unit = ?",
+                "UPDATE chunks SET state = 'pending', session = NULL, read = NULL, written = NULL, there = NULL,"
+                " rejected = NULL, dropped = NULL, key_ranges = NULL, digest = NULL"
+                " WHERE state = 'acked' AND target = ? AND unit = ?",
                 [(target, u.key) for u in units],
             )
 
@@ -218,9 +220,9 @@ class Journal(View):
                 ],
             )
             self._db.conn.executemany(
-                "INSERT OR IGNORE INTO chunks (target, unit, epoch, n, lo, hi, state, attempt)"
-                " VALUES (?, ?, ?, ?, ?, ?, 'pending', 0)",
-                [(target, unit.key, epoch, c.n, c.lo, c.hi) for c in chunks],
+                "INSERT OR IGNORE INTO chunks (target, unit, epoch, n, lo, hi, keys, state, attempt)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', 0)",
+                [(target, unit.key, epoch, c.n, c.lo, c.hi, _keys(c)) for c in chunks],
             )
 
     def saw(self, target: str, units: Sequence[Unit]) -> None:
@@ -260,9 +262,11 @@ class Journal(View):
         with self._commit("acked"):
             self._db.execute("UPDATE runs SET heartbeat = ? WHERE id = (SELECT max(id) FROM runs)", [now])
             self._db.execute(
-                "UPDATE chunks SET state = 'acked', written = ?, there = ?, rejected = ?, dropped = ?, digest = ?,"
-                " key_ranges = ?, acked = ?, there_mask = NULL WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
+                "UPDATE chunks SET state = 'acked', read = ?, written = ?, there = ?, rejected = ?, dropped = ?,"
+                " digest = ?, key_ranges = ?, acked = ?, there_mask = NULL"
+                " WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
                 [
+                    outcome.read,
                     outcome.written,
                     outcome.there,
                     outcome.rejected,
@@ -296,6 +300,10 @@ class Journal(View):
             "UPDATE chunks SET error = ? WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
             [error, target, unit, epoch, n],
         )
+
+
+def _keys(chunk: CopyChunk) -> str | None:
+    return None if chunk.keys is None else json.dumps([chunk.keys.lo, chunk.keys.hi], ensure_ascii=False)
 
 
 def _now() -> str:

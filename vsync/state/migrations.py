@@ -70,7 +70,13 @@ def _checks(db: Any) -> None:
     db.table("owed").create(columns, pk=("target", "kind", "name"), strict=True)
 
 
-MIGRATIONS: tuple[Callable[[Any], None], ...] = (_tables, _checks)
+def _collections(db: Any) -> None:
+    """Chunks of collections: their range of keys as JSON, and how many rows were read, for a collection lives."""
+    db.execute("ALTER TABLE chunks ADD COLUMN keys TEXT")
+    db.execute("ALTER TABLE chunks ADD COLUMN read INTEGER")
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_tables, _checks, _collections)
 FORMAT = len(MIGRATIONS)
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from vsync.connectors.base import Bounds, KeyRange
 from vsync.planning.facts import FileFacts, JournalFacts, Owed, SessionFacts
 from vsync.state.file import StateFile
 
 if TYPE_CHECKING:
-    from vsync.connectors.base import Bounds
     from vsync.planning.steps import Destination
 
 PACE_CHUNKS = 64
@@ -98,20 +98,20 @@ class View(StateFile):
     def known_cut(self, target: str, unit: str) -> tuple[Bounds, ...] | None:
         """Give the bounds that a unit was cut into before, in order; ``None`` for an unknown unit."""
         rows = self._all(
-            "SELECT lo, hi FROM chunks c WHERE target = ? AND unit = ? AND epoch ="
+            "SELECT lo, hi, keys FROM chunks c WHERE target = ? AND unit = ? AND epoch ="
             " (SELECT max(epoch) FROM chunks WHERE target = c.target AND unit = c.unit) ORDER BY n",
             [target, unit],
         )
-        return tuple((lo, hi) for lo, hi in rows) or None
+        return tuple(_bounds(*row) for row in rows) or None
 
     def digests(self, target: str, unit: str) -> list[tuple[Bounds, str]]:
         """Give the bounds and digests of a unit's acknowledged chunks."""
         rows = self._all(
-            "SELECT lo, hi, digest FROM chunks c WHERE target = ? AND unit = ? AND state = 'acked' AND epoch ="
+            "SELECT lo, hi, keys, digest FROM chunks c WHERE target = ? AND unit = ? AND state = 'acked' AND epoch ="
             " (SELECT max(epoch) FROM chunks WHERE target = c.target AND unit = c.unit) ORDER BY n",
             [target, unit],
         )
-        return [((lo, hi), digest) for lo, hi, digest in rows]
+        return [(_bounds(*bounds), digest) for *bounds, digest in rows]
 
     def has_run(self, target: str, plan: str) -> bool:
         """Tell whether a saved plan was begun before."""
@@ -140,7 +140,7 @@ class View(StateFile):
             [target, to.address, to.session],
         )
         sums = self._one(
-            "SELECT coalesce(sum(hi - lo), 0), coalesce(sum(written), 0), coalesce(sum(there), 0),"
+            "SELECT coalesce(sum(coalesce(read, hi - lo)), 0), coalesce(sum(written), 0), coalesce(sum(there), 0),"
             " coalesce(sum(rejected), 0), coalesce(sum(dropped), 0) FROM chunks c JOIN units u"
             " ON u.target = c.target AND u.key = c.unit WHERE c.target = ? AND u.destination = ? AND c.epoch = ?"
             " AND c.session = ? AND c.state = 'acked'",
@@ -161,22 +161,22 @@ class View(StateFile):
         )
         return [(lo, hi) for (text,) in rows for lo, hi in json.loads(text)]
 
-    def sent_again(self, target: str, unit: str, epoch: int) -> list[tuple[int, int, int]]:
+    def sent_again(self, target: str, unit: str, epoch: int) -> list[tuple[int, Bounds]]:
         """List a unit's chunks that were sent more than once: number and bounds."""
         rows = self._all(
-            "SELECT n, lo, hi FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND attempt > 1 ORDER BY n",
+            "SELECT n, lo, hi, keys FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND attempt > 1 ORDER BY n",
             [target, unit, epoch],
         )
-        return [(n, lo, hi) for n, lo, hi in rows]
+        return [(n, _bounds(*bounds)) for n, *bounds in rows]
 
-    def acked_ranges(self, target: str, unit: str, epoch: int) -> list[tuple[int, int, int, list[tuple[int, int]]]]:
+    def acked_ranges(self, target: str, unit: str, epoch: int) -> list[tuple[int, Bounds, list[tuple[int, int]]]]:
         """List a unit's acknowledged chunks: number, bounds, and the ranges of keys that the server handed out."""
         rows = self._all(
-            "SELECT n, lo, hi, key_ranges FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND state = 'acked'"
-            " ORDER BY n",
+            "SELECT n, key_ranges, lo, hi, keys FROM chunks WHERE target = ? AND unit = ? AND epoch = ?"
+            " AND state = 'acked' ORDER BY n",
             [target, unit, epoch],
         )
-        return [(n, lo, hi, [(first, last) for first, last in json.loads(text)]) for n, lo, hi, text in rows]
+        return [(n, _bounds(*bounds), [(lo, hi) for lo, hi in json.loads(text)]) for n, text, *bounds in rows]
 
     def rejects(self, target: str) -> list[dict[str, Any]]:
         """List every rejected row: unit's address and path, row number, key (JSON text), field, value and why."""
@@ -212,3 +212,7 @@ class View(StateFile):
                 [target],
             )
         ]
+
+
+def _bounds(lo: int, hi: int, keys: str | None) -> Bounds:
+    return Bounds(lo, hi, None if keys is None else KeyRange(*json.loads(keys)))
