@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vsync.applying.events import Report, Settled
     from vsync.applying.settings import Settings, Stop
     from vsync.connectors.base import Target
+    from vsync.opening import Sources
     from vsync.planning.steps import Change
     from vsync.state.journal import Journal
     from vsync.state.view import RunRecord, View
@@ -110,9 +111,9 @@ def plan(spec: Spec, *, state: Path | None = None, choice: Choice | None = None,
     Conflicts are in ``plan.conflicts``; raises where sources or target cannot be read at all.
     """
     path = state_path(spec, state)
-    with target_of(spec) as target, view_of(path) as view:
-        made = _plan(spec, target, view, choice or Choice())
-        return _deepened(made, target) if deep else made
+    with both_ends(spec) as (target, sources), view_of(path) as view:
+        made = make_plan(spec, target, sources, view, choice or Choice())
+        return _deepened(made, target, sources) if deep else made
 
 
 def refresh(spec: Spec, *, state: Path | None = None, choice: Choice | None = None) -> Refreshed:
@@ -127,17 +128,21 @@ def refresh(spec: Spec, *, state: Path | None = None, choice: Choice | None = No
         return Refreshed(target.label, compare(known, live, choice or Choice()))
 
 
-def _plan(spec: Spec, target: Target, view: View | None, choice: Choice) -> Plan:
+def make_plan(
+    spec: Spec, target: Target, sources: Sources, view: View | None, choice: Choice, saved: Plan | None = None
+) -> Plan:
+    """Look at both ends and at the state, and plan; what a ``saved`` plan has frozen stays as it is there."""
     from vsync.observing import gather
 
-    facts = gather(spec, target, view, choice)
-    return build_plan(spec, facts, choice)
+    facts = gather(sources.spec, target, sources, view, choice, saved=saved)
+    made = build_plan(sources.spec, facts, choice)
+    return replace(made, spec=spec.long(), spec_digest=spec.digest)
 
 
-def _deepened(made: Plan, target: Target) -> Plan:
+def _deepened(made: Plan, target: Target, sources: Sources) -> Plan:
     from vsync.observing.deep import look_deep
 
-    changes, conflicts = look_deep(made, target)
+    changes, conflicts = look_deep(made, target, sources)
     return replace(made, changes=changes, conflicts=(*made.conflicts, *conflicts))
 
 
@@ -169,8 +174,8 @@ def apply(
     path = state_path(saved or spec, state)
     choice = Choice(saved.only, saved.leave_out, saved.allow_destroy) if saved else choice or Choice()
     make_folder(path.parent)
-    with locked(path, holder()), closing(Journal(path)) as journal, target_of(spec) as target:
-        fresh = _plan(spec, target, journal, choice)
+    with locked(path, holder()), closing(Journal(path)) as journal, both_ends(spec) as (target, sources):
+        fresh = make_plan(spec, target, sources, journal, choice, saved)
         if saved is not None and saved.repairs:
             fresh = check_found(saved, fresh)
         else:
@@ -181,6 +186,7 @@ def apply(
             fresh,
             saved or fresh,
             target,
+            sources,
             journal,
             settings or DefaultSettings(),
             stop or NoStop(),
@@ -192,6 +198,7 @@ def _carry_out(
     fresh: Plan,
     approved: Plan,
     target: Target,
+    sources: Sources,
     journal: Journal,
     settings: Settings,
     stop: Stop,
@@ -203,7 +210,7 @@ def _carry_out(
     run = journal.begin_run(fresh.target, approved.id)
     code = 1
     try:
-        settled = carry_out(fresh, target, journal, Path(fresh.folder), settings, stop, report)
+        settled = carry_out(fresh, target, journal, sources, settings, stop, report)
         code = 3 if any(s.rejected for s in settled) else 0
     except VsyncError as e:
         code = e.exit_code
@@ -297,13 +304,19 @@ def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:
 @contextmanager
 def target_of(spec: Spec) -> Iterator[Target]:
     """Open a spec's target; a Milvus Lite that is not there stays so until something is created in it."""
-    from vsync.connectors.milvus import open_target
+    from vsync.opening import open_connection
 
-    connection = spec.target.milvus
-    uri = str((Path(spec.folder) / connection.uri).absolute()) if connection.is_lite else connection.uri
-    token = connection.token.resolve(spec.folder, os.environ) if connection.token else None
-    with closing(open_target(uri, token, connection.database)) as target:
+    with closing(open_connection(spec, spec.target.milvus)) as target:
         yield target
+
+
+@contextmanager
+def both_ends(spec: Spec) -> Iterator[tuple[Target, Sources]]:
+    """Open a spec's target, and the sources of its data; what it copies as it is is found out by asking for it."""
+    from vsync.opening import Sources
+
+    with target_of(spec) as target, closing(Sources(spec)) as sources:
+        yield target, sources
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vsync.api import state_path, target_of, view_of
+from vsync.api import both_ends, state_path, view_of
 from vsync.errors import LockedError
 from vsync.planning.choice import Choice
 
@@ -59,7 +59,6 @@ def check(
     """
     from vsync.applying.retry import Retry
     from vsync.applying.settings import TRANSFERS
-    from vsync.applying.worker import Sources
     from vsync.checking import Checks, Ways, check_sides, sides
     from vsync.observing import gather
     from vsync.planning.repair import repair_plan
@@ -72,16 +71,16 @@ def check(
     def wait(event: ApplyEvent) -> None:
         say(event)  # type: ignore[arg-type]  # all that a retry reports is that it waits
 
-    with target_of(spec) as target, view_of(path) as view, closing(Sources(spec.folder)) as sources:
-        facts = gather(spec, target, view, choice)
-        found = sides(spec, facts, choice, one_way=one_way)
+    with both_ends(spec) as (target, sources), view_of(path) as view:
+        facts = gather(sources.spec, target, sources, view, choice, whole=True)
+        found = sides(sources.spec, facts, choice, one_way=one_way)
         noted: list[Finding] = []
         ways = Ways(
             target, sources.use, Retry(wait).call, _noting(say, noted) if repair else say, transfers or TRANSFERS
         )
         compared = check_sides(found, ways, Checks(how, one_way, sample, drawn_by))
         mends = [mend_of(side, one, noted) for side, one in zip(found, compared, strict=True)]
-        made = repair_plan(spec, facts, choice, mends) if repair else None
+        made = repair_plan(sources.spec, facts, choice, mends) if repair else None
         done = Checked(target.label, tuple(compared), drawn_by if how == "sample" else None, made)
         identity = target.identity
     if not one_way:

@@ -81,6 +81,10 @@ class Field:
         return f"{self.type}{element}" + (f"({size})" if size else "")
 
 
+META = Field(DYNAMIC_FIELD, DataType.JSON, default=b"{}")
+"""The field that carries the dynamic field's values."""
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """An index on one field. ``params`` are sorted pairs of strings; ``metric`` is upper case or not said."""
@@ -116,6 +120,11 @@ class Collection:
     def primary(self) -> Field:
         """The primary key; every collection has one."""
         return next(f for f in self.fields if f.primary)
+
+    @property
+    def columns(self) -> tuple[Field, ...]:
+        """What its rows have: the fields, and what carries the dynamic field."""
+        return (*self.fields, META) if self.dynamic else self.fields
 
     def field(self, name: str) -> Field | None:
         """Find a field by its name."""

@@ -29,7 +29,8 @@ from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
 from vsync.planning.facts import Facts, FileFacts, JournalFacts, SessionFacts, TargetFacts, UnitFacts
 from vsync.planning.origins import plain_origin
-from vsync.planning.steps import Plan, describe, unit_key
+from vsync.planning.steps import Plan, Unit, unit_key
+from vsync.planning.words import describe
 from vsync.planning.wanted import DataItem, Wanted, want
 from vsync.report.words import plan_lines
 from vsync.schema import LiveCollection
@@ -146,7 +147,8 @@ def _units(wanted: Wanted, sources: dict[str, Any]) -> Iterator[UnitFacts]:
         for path, described in zip(data.item.paths, data.item.descriptions, strict=True):
             origins = {m.field.name: plain_origin(m.origin) for m in data.mapping}
             content = described.fingerprint.content
-            yield UnitFacts(
+            bounds = tuple(cut(described.rows, 1, sources[path].get("chunk", 100)))
+            unit = Unit(
                 key=unit_key(data.destination, origins, content),
                 address=data.address,
                 destination=data.destination,
@@ -158,9 +160,9 @@ def _units(wanted: Wanted, sources: dict[str, Any]) -> Iterator[UnitFacts]:
                 rows=described.rows,
                 nbytes=described.nbytes,
                 origins=origins,
-                bounds=tuple(cut(described.rows, 1, sources[path].get("chunk", 100))),
-                losers=tuple(sources[path].get("losers", ())),
+                chunks=len(bounds),
             )
+            yield UnitFacts(unit, bounds, tuple(sources[path].get("losers", ())))
 
 
 def _live(said: dict[str, Any]) -> dict[str, LiveCollection]:
@@ -196,7 +198,7 @@ def _journal(said: dict[str, Any], units: Sequence[UnitFacts]) -> JournalFacts:
         in_doubt=_chunks(said.get("in_doubt", {}), units),
         files={
             (u.address, u.path): FileFacts(**{"content": u.content, "rows": u.rows, "modified": 1, **words})
-            for u in units
+            for u in (facts.unit for facts in units)
             for path, words in said.get("files", {}).items()
             if u.path == path
         },
@@ -204,11 +206,13 @@ def _journal(said: dict[str, Any], units: Sequence[UnitFacts]) -> JournalFacts:
 
 
 def _session(words: dict[str, Any], destination: str, units: Sequence[UnitFacts]) -> SessionFacts:
-    keys = sorted(u.key for u in units if u.destination == destination)
+    keys = sorted(u.unit.key for u in units if u.unit.destination == destination)
     content = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]
     usual = {"epoch": 1, "session": 1, "done": True, "content": content, "collection_id": "id-1", "probe": False}
     return SessionFacts(**{**usual, "before": 0, "left": None, **words})
 
 
 def _chunks(said: dict[str, list[int]], units: Sequence[UnitFacts]) -> dict[str, frozenset[int]]:
-    return {u.key: frozenset(numbers) for u in units for path, numbers in said.items() if u.path == path}
+    return {
+        u.unit.key: frozenset(numbers) for u in units for path, numbers in said.items() if u.unit.path == path
+    }

@@ -41,10 +41,18 @@ ARROWS: dict[str, set[str]] = {
     "vsync.spec": {"vsync.connectors.registry"},
     "vsync.planning": {"vsync.connectors.base", "vsync.rows", "vsync.spec"},
     "vsync.state": {"vsync.connectors.base", "vsync.planning.facts", "vsync.planning.steps"},
+    "vsync.opening": {
+        "vsync.connectors.base",
+        "vsync.connectors.milvus",
+        "vsync.connectors.registry",
+        "vsync.planning.steps",
+        "vsync.spec",
+    },
     "vsync.observing": {
         "vsync.connectors.base",
         "vsync.connectors.files",
         "vsync.connectors.registry",
+        "vsync.opening",
         "vsync.planning",
         "vsync.rows",
         "vsync.spec",
@@ -52,7 +60,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "vsync.applying": {
         "vsync.connectors.base",
-        "vsync.connectors.registry",
+        "vsync.opening",
         "vsync.planning",
         "vsync.rows",
         "vsync.state.journal",
@@ -70,8 +78,8 @@ ARROWS: dict[str, set[str]] = {
     "vsync.api": {
         "vsync.applying",
         "vsync.connectors.base",
-        "vsync.connectors.milvus",
         "vsync.observing",
+        "vsync.opening",
         "vsync.planning",
         "vsync.spec",
         "vsync.state",

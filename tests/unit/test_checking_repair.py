@@ -21,16 +21,18 @@ from model_target import Faults, KilledError, ModelTarget, Server
 from vsync.api import check_found
 from vsync.applying.run import carry_out
 from vsync.applying.settings import Settings, Stop
-from vsync.applying.worker import Sources
+
 from vsync.checking import Checks, Ways, check_sides, sides
 from vsync.checking.findings import Compared, Event, Finding, Found
 from vsync.compare import mend_of
 from vsync.errors import ConflictError, StalePlanError
 from vsync.observing import gather
+from vsync.opening import Sources
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
 from vsync.planning.repair import repair_plan
-from vsync.planning.steps import DeleteRows, Plan, Recount, RewriteRows, describe
+from vsync.planning.steps import DeleteRows, Plan, Recount, RewriteRows
+from vsync.planning.words import describe
 from vsync.spec import Spec, parse_spec
 from vsync.state.journal import Journal
 from vsync.state.view import View
@@ -98,14 +100,14 @@ class MortalJournal(Journal):
 
 def plan(spec: Spec, server: Server, state: Path) -> Plan:
     with closing(View(state)) as view:
-        return build_plan(spec, gather(spec, ModelTarget(server), view, Choice()), Choice())
+        return build_plan(spec, gather(spec, ModelTarget(server), Sources(spec), view, Choice()), Choice())
 
 
 def apply(spec: Spec, server: Server, state: Path) -> None:
     with closing(Journal(state)) as journal:
-        made = build_plan(spec, gather(spec, ModelTarget(server), journal, Choice()), Choice())
+        made = build_plan(spec, gather(spec, ModelTarget(server), Sources(spec), journal, Choice()), Choice())
         assert not made.conflicts
-        carry_out(made, ModelTarget(server), journal, spec.folder, Settings(), Stop(), quiet)
+        carry_out(made, ModelTarget(server), journal, Sources(spec), Settings(), Stop(), quiet)
 
 
 def check(
@@ -119,8 +121,8 @@ def check(
 
     target = ModelTarget(server)
     view = View(state) if state else None
-    with closing(Sources(spec.folder)) as sources:
-        facts = gather(spec, target, view, choice)
+    with closing(Sources(spec)) as sources:
+        facts = gather(spec, target, sources, view, choice)
         these = sides(spec, facts, choice, one_way=asked.get("one_way", False))
         ways = Ways(target, sources.use, lambda f, *args: f(*args), hear, 2)
         compared = check_sides(these, ways, Checks(**{"how": "content", **asked}))
@@ -133,8 +135,8 @@ def check(
 def repair(saved: Plan, spec: Spec, server: Server, state: Path, faults: Faults | None = None) -> None:
     """Be one process that carries out a saved repair."""
     target, journal = ModelTarget(server, faults or Faults()), MortalJournal(state, faults or Faults())
-    fresh = build_plan(spec, gather(spec, target, journal, Choice()), Choice())
-    carry_out(check_found(saved, fresh), target, journal, spec.folder, Settings(), Stop(), quiet)
+    fresh = build_plan(spec, gather(spec, target, Sources(spec), journal, Choice()), Choice())
+    carry_out(check_found(saved, fresh), target, journal, Sources(spec), Settings(), Stop(), quiet)
     journal.close()
 
 
@@ -261,10 +263,10 @@ def test_what_moved_since_the_check_makes_the_repair_stale(folder: Path, tmp_pat
 def test_an_apply_that_has_not_finished_is_finished_first(folder: Path, tmp_path: Path) -> None:
     spec, server, state = spec_of(folder), Server(), tmp_path / "state.db"
     with closing(Journal(state)) as journal:
-        made = build_plan(spec, gather(spec, ModelTarget(server), journal, Choice()), Choice())
+        made = build_plan(spec, gather(spec, ModelTarget(server), Sources(spec), journal, Choice()), Choice())
         target = ModelTarget(server, Faults(kills={40}))
         with pytest.raises(KilledError):
-            carry_out(made, target, journal, spec.folder, Settings(), Stop(), quiet)
+            carry_out(made, target, journal, Sources(spec), Settings(), Stop(), quiet)
     server.tables["words"].loaded = True
     _, found, repairs = check(spec, server, state)
     assert {f.symbol for f in found} == {"+"}

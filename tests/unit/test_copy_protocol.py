@@ -27,6 +27,7 @@ from vsync.applying.run import carry_out
 from vsync.applying.settings import Settings, Stop
 from vsync.errors import MismatchError, TransientError
 from vsync.observing import gather
+from vsync.opening import Sources
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
 from vsync.schema import Collection, DataType, Field, Index
@@ -96,7 +97,7 @@ class MortalJournal(Journal):
 
 
 def make_plan(spec: Spec, target: ModelTarget, view: View | None, choice: Choice) -> Plan:
-    made = build_plan(spec, gather(spec, target, view, choice), choice)
+    made = build_plan(spec, gather(spec, target, Sources(spec), view, choice), choice)
     assert not made.conflicts, made.conflicts
     return made
 
@@ -110,7 +111,7 @@ def apply_once(spec: Spec, server: Server, state: Path, faults: Faults, choice: 
     target, journal = ModelTarget(server, faults), MortalJournal(state, faults)
     made = make_plan(spec, target, journal, choice)
     journal.begin_run(made.target, made.id)
-    settled = carry_out(made, target, journal, spec.folder, Settings(transfers=2), Stop(), quiet)
+    settled = carry_out(made, target, journal, Sources(spec), Settings(transfers=2), Stop(), quiet)
     journal.close()
     return settled
 
@@ -238,7 +239,7 @@ def test_an_insert_that_lands_after_it_was_settled_is_removed(folder: Path, tmp_
     target, journal = LateTarget(server, Faults(["late99"])), Journal(tmp_path / "state.db")
     made = make_plan(spec, target, journal, Choice())
     with closing(journal):
-        settled = carry_out(made, target, journal, spec.folder, Settings(transfers=1), Stop(), quiet)
+        settled = carry_out(made, target, journal, Sources(spec), Settings(transfers=1), Stop(), quiet)
     assert server.made > 2 * ROWS, "it did land"
     assert server.late == []
     assert [s.left for s in settled] == [ROWS, ROWS]
@@ -270,7 +271,7 @@ def test_rows_of_others_stay_and_are_an_error_unless_the_spec_expects_them(
     made = make_plan(spec, target, journal, Choice())
     told = contextlib.nullcontext() if not exclusive else pytest.raises(MismatchError, match="2 more than the 40 that")
     with told, closing(journal), stamina.set_testing(testing=True, attempts=3):
-        carry_out(made, target, journal, spec.folder, Settings(transfers=1), Stop(), quiet)
+        carry_out(made, target, journal, Sources(spec), Settings(transfers=1), Stop(), quiet)
     assert server.values("words")[((0.5, 0.5), OTHERS)] == 2
     assert bool(server.aliases) is not exclusive, "no alias moves while counts differ"
 
@@ -295,7 +296,7 @@ def test_old_copies_that_are_still_counted_are_waited_for(
     target, journal = SlowTarget(Server()), Journal(tmp_path / "state.db")
     made = make_plan(spec, target, journal, Choice())
     with closing(journal):
-        settled = carry_out(made, target, journal, spec.folder, Settings(transfers=1), Stop(), quiet)
+        settled = carry_out(made, target, journal, Sources(spec), Settings(transfers=1), Stop(), quiet)
     assert copies == []
     assert all(s.balanced for s in settled), settled
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from vsync.applying.events import Settled, Waiting
 from vsync.applying.settle import lost_tasks, remove_strays
-from vsync.applying.worker import Task, check_unchanged
+from vsync.applying.worker import Task
 from vsync.errors import MismatchError, Problem, StalePlanError, TransientError
+from vsync.opening import check_unchanged
 from vsync.planning.steps import CopyChunk
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def verify(run: Run, to: Destination) -> None:
     """Count a destination and compare; the files and the collection must still be what they were."""
     _send_again(run, to, [t for t in run.copier.in_doubt if t.to.address == to.address])
     for unit in (u for u in run.plan.units if u.destination == to.address):
-        with run.copier.worker.sources.use(unit) as source:
-            check_unchanged(unit, source)
+        with run.copier.worker.sources.use(unit, run.retry.call) as source:
+            run.retry.call(check_unchanged, unit, source)
     settled = _settled(run, to)
     if run.plan.collections[to.collection].primary.auto_id:
         for _ in range(SETTLED_AGAIN):

@@ -14,17 +14,18 @@ from vsync.applying.events import Report, RunBegan, RunEnded, Settled, StepBegan
 from vsync.applying.identity import Identities, collection_of
 from vsync.applying.repair import repair
 from vsync.applying.retry import Limiter, Retry
-from vsync.applying.worker import Sources, Task, Worker
+from vsync.applying.worker import Task, Worker
 from vsync.errors import StalePlanError, StoppedError, TargetError, TransientError
 from vsync.planning import steps as s
 from vsync.planning.facts import Owed
+from vsync.planning.words import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from vsync.applying.settings import Settings, Stop
     from vsync.connectors.base import Target
+    from vsync.opening import Sources
     from vsync.planning.facts import JournalFacts
     from vsync.state.journal import Journal
 
@@ -65,7 +66,7 @@ def carry_out(
     plan: s.Plan,
     target: Target,
     journal: Journal,
-    folder: Path,
+    sources: Sources,
     settings: Settings,
     stop: Stop,
     report: Report,
@@ -74,7 +75,6 @@ def carry_out(
     began = time.monotonic()
     retry = Retry(report, settings.retries, settings.max_downtime, stop)
     limiter = Limiter(settings.bytes_per_second, settings.requests_per_second)
-    sources = Sources(folder)
     deadline = began + settings.max_duration if settings.max_duration is not None else None
     identities = Identities(target, retry)
     worker = Worker(target, sources, retry, limiter, identities)
@@ -91,8 +91,6 @@ def carry_out(
             if not isinstance(error, TransientError):
                 identities.check_all()  # what a server says of a collection that is gone has many words
             raise
-        finally:
-            sources.close()
     report(
         RunEnded(
             chunks=copier.copied,
@@ -189,7 +187,7 @@ def _begin_session(run: Run, to: s.Destination) -> None:
 
 
 def _step(run: Run, step: s.Step) -> None:
-    text = s.describe(step, run.plan)
+    text = describe(step, run.plan)
     run.report(StepBegan(text))
     if (collection := collection_of(step, run.plan)) is not None:
         run.identities.check(collection)

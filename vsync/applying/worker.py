@@ -6,10 +6,7 @@ commits between the two.
 
 from __future__ import annotations
 
-import threading
-import zlib
-from collections import OrderedDict, deque
-from contextlib import contextmanager
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from vsync.connectors.registry import open_source
-from vsync.errors import BadRowsError, SourceChangedError, TooLargeError
+from vsync.applying import there
+from vsync.errors import BadRowsError, TooLargeError
 from vsync.planning.origins import mapping_of
 from vsync.rows import BadRow, bad_rows_error, columns_of, digest, take_rows
 from vsync.rows.losers import without
@@ -29,13 +26,11 @@ if TYPE_CHECKING:
 
     from vsync.applying.identity import Identities
     from vsync.applying.retry import Limiter, Retry
-    from vsync.connectors.base import Acked, Source, Target, Writer
+    from vsync.connectors.base import Acked, Target, Writer
+    from vsync.opening import Sources
     from vsync.planning.steps import CopyChunk, Destination, Unit
     from vsync.rows import Taken
     from vsync.schema import Collection
-
-OPEN_SOURCES = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -83,59 +78,6 @@ class Sent:
     key_ranges: tuple[tuple[int, int], ...]
 
 
-class Sources:
-    """The sources that are open, shared by all threads, so that a reader with a cursor keeps its place."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._open: OrderedDict[str, Source] = OrderedDict()
-        self._users: dict[str, int] = {}
-
-    @contextmanager
-    def use(self, unit: Unit) -> Iterator[Source]:
-        """Open a unit's source, or find it open; raises SourceChangedError if it is not what was planned."""
-        key = f"{unit.kind}:{unit.path}"
-        with self._lock:
-            source = self._open.get(key)
-            if source is None:
-                source = open_source(unit.kind, self._folder / unit.path, unit.options)
-                check_unchanged(unit, source)
-                self._open[key] = source
-            self._open.move_to_end(key)
-            self._users[key] = self._users.get(key, 0) + 1
-        try:
-            yield source
-        finally:
-            with self._lock:
-                self._users[key] -= 1
-                self._close_idle()
-
-    def _close_idle(self) -> None:
-        for key in list(self._open)[: max(0, len(self._open) - OPEN_SOURCES)]:
-            if not self._users.get(key):
-                self._open.pop(key).close()
-
-    def close(self) -> None:
-        """Close them all."""
-        with self._lock:
-            while self._open:
-                self._open.popitem()[1].close()
-
-
-def check_unchanged(unit: Unit, source: Source) -> None:
-    """Compare a source with what the plan saw; raises SourceChangedError with both fingerprints."""
-    now = source.describe().fingerprint
-    planned = unit.content.partition("@")[0]
-    if now.content != planned or now.modified != unit.modified:
-        raise SourceChangedError(
-            f"{unit.path} changed since the plan: it was {planned} of {unit.modified}, it is {now.content} of "
-            f"{now.modified}",
-            where=unit.path,
-            hint="make a new plan: vsync plan",
-        )
-
-
 @dataclass(slots=True)
 class Worker:
     """Prepares and sends chunks for one target."""
@@ -161,17 +103,17 @@ class Worker:
         rows, numbers = _winners(task, taken)
         dropped = taken.rows.num_rows - rows.num_rows
         writer = self.writer(task.to, task.collection)
-        mask, there = self._there(task, rows, writer)
-        if mask is not None and there.any():
-            _refuse_there(task, numbers, there)
+        mask, held = self._there(task, rows, writer)
+        if mask is not None and held.any():
+            _refuse_there(task, numbers, held)
             if task.to.write != "upsert":  # skip, too, appends to what was empty
-                rows = rows.filter(pa.array(~there))
+                rows = rows.filter(pa.array(~held))
         return Prepared(
             task=task,
             requests=writer.encode(rows) if rows.num_rows else [],
             read=read,
             rows=rows.num_rows,
-            there=int(there.sum()),
+            there=int(held.sum()),
             dropped=dropped,
             there_mask=mask,
             rejects=taken.bad,
@@ -189,8 +131,8 @@ class Worker:
         """Read a chunk; gives how many rows there were, and those that fit."""
         chunk, unit = task.chunk, task.unit
         mapping = mapping_of(unit, task.collection)
-        with self.sources.use(unit) as source:
-            batch = source.read(chunk.bounds, columns_of(mapping))
+        with self.sources.use(unit, self.retry.call) as source:
+            batch = self.retry.call(source.read, chunk.bounds, columns_of(mapping))
         taken = take_rows(batch, chunk.lo, mapping, self.target.rules)
         if taken.bad and task.to.on_bad_row == "error":
             raise bad_rows_error(taken.bad, where=f"{unit.path} rows {chunk.lo}-{chunk.hi - 1}")
@@ -198,16 +140,13 @@ class Worker:
 
     def _there(self, task: Task, rows: pa.RecordBatch, writer: Writer) -> tuple[bytes | None, Any]:
         """Tell which rows were there before the first attempt: asked once, then taken from the journal."""
-        if task.there is not None:
-            bits = np.frombuffer(zlib.decompress(task.there), np.uint8)
-            return task.there, np.unpackbits(bits, count=rows.num_rows).astype(bool)
-        if not task.to.probe or task.collection.primary.auto_id or not rows.num_rows:
+        asks = task.to.probe and not task.collection.primary.auto_id and rows.num_rows
+        if task.there is None and not asks:
             return None, np.zeros(rows.num_rows, bool)
-        keys = rows.column(task.collection.primary.name)
         # An upsert replaces what this partition holds; for append a key is taken wherever it is.
-        probe = partial(writer.probe, keys, everywhere=task.to.write != "upsert")
-        there = self.retry.call(probe).to_numpy(zero_copy_only=False)
-        return zlib.compress(np.packbits(there).tobytes(), 1), there
+        probe = partial(writer.probe, everywhere=task.to.write != "upsert")
+        find = there.of_collection if task.unit.lives else there.of_file
+        return find(task.there, rows.column(task.collection.primary.name), partial(self.retry.call, probe))
 
     def send(self, prepared: Prepared) -> Sent:
         """Send a chunk's requests, each until it is acknowledged; what was in doubt is sent again as it was."""
@@ -249,12 +188,12 @@ def _winners(task: Task, taken: Taken) -> tuple[pa.RecordBatch, Any]:
     return without(taken.rows, taken.numbers, task.chunk.dropped, key)
 
 
-def _refuse_there(task: Task, numbers: Any, there: Any) -> None:
+def _refuse_there(task: Task, numbers: Any, held: Any) -> None:
     if not task.to.strict:
         return
-    first = int(numbers[there][0])
+    first = int(numbers[held][0])
     raise BadRowsError(
-        f"{int(there.sum())} keys of {task.unit.path} are in {task.to.address} already; the first is of row {first}",
+        f"{int(held.sum())} keys of {task.unit.path} are in {task.to.address} already; the first is of row {first}",
         where=f"{task.unit.path} row {first}",
         hint="the spec says strict: true; without it they are left as they are",
     )

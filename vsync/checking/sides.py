@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vsync.errors import ConflictError, Problem
-from vsync.planning.build import unit_of
 from vsync.planning.diff import forces_replacement
 from vsync.planning.origins import mapping_of
 
@@ -49,7 +48,7 @@ class Side:
     def fields(self) -> tuple[Field, ...]:
         """The fields that are compared: those that any of its data brings, but for the key."""
         mapped = {m.field.name for unit in self.units for m in mapping_of(unit, self.collection)}
-        return tuple(f for f in self.collection.fields if f.name in mapped and not f.primary)
+        return tuple(f for f in self.collection.columns if f.name in mapped and not f.primary)
 
     @property
     def rows(self) -> int:
@@ -116,13 +115,13 @@ def _of_collection(
 def _side(spec: Spec, name: str, wanted: Wanted, data: Sequence[WantedData], facts: Facts) -> Side:
     wish, partition, destination = spec.collections[name], data[0].partition, data[0].destination
     addresses = {d.address for d in data}
-    units = [u for u in facts.units if u.address in addresses and u.destination == destination]
+    units = [u for u in facts.units if u.unit.address in addresses and u.unit.destination == destination]
     said = (wish.partitions or {}).get(partition or "")
     return Side(
         address=destination,
         collection=wanted.effective,
         partition=partition,
-        units=tuple(map(unit_of, units)),
+        units=tuple(u.unit for u in units),
         bounds=tuple(u.bounds for u in units),
         losers=tuple(u.losers for u in units),
         skips=wish.on_bad_row == "skip",

@@ -90,7 +90,7 @@ def plan(
 @click.option("--steps", is_flag=True, help="Print the ordered steps of a saved plan.")
 def show(what: Path, variables: dict[str, str], steps: bool) -> None:  # noqa: FBT001 - click passes flags by name
     """Print a spec in its long form, or a saved plan."""
-    from vsync.planning.steps import describe
+    from vsync.planning.words import describe
 
     saved = saved_plan(what)
     if saved is None:

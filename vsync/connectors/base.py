@@ -87,7 +87,10 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a source holds. ``layout`` names a well-known form, whose ``suggested`` map is field -> column."""
+    """What a source holds. ``layout`` names a well-known form, whose ``suggested`` map is field -> column.
+
+    ``collection`` is what a source that is a collection says of itself, its aliases too; ``None`` for a file.
+    """
 
     locator: str
     fingerprint: Fingerprint
@@ -96,6 +99,7 @@ class Description:
     columns: tuple[Column, ...]
     layout: str | None = None
     suggested: Mapping[str, str] = field(default_factory=dict)
+    collection: LiveCollection | None = None
 
     def column(self, name: str) -> Column | None:
         """Find a column by its name."""

@@ -1,7 +1,8 @@
 """Gathering the facts that a plan is built from: all reading of a plan happens here, and nothing is written.
 
-- ``sources``     opens the files of a spec, describes and cuts them, tells a touched file from a changed one
-- ``collisions``  finds keys that the data of a collection holds twice, in bounded memory
+- ``sources``     opens the sources of a spec, describes and cuts them, tells a touched file from a changed one
+- ``living``      sources that are collections: their partitions, and what of them is not on the target yet
+- ``collisions``  finds keys that the data of a collection holds twice, in bounded memory; ``policy`` settles them
 - ``deep``        what ``plan --deep`` asks: every value checked, every key compared
 """
 

@@ -23,32 +23,47 @@ RECORDS_IN_MEMORY = 2_000_000
 MOST_LOSERS = 1_000_000
 EXAMPLES = 3
 
+Records = NDArray[Any]
 RECORD = np.dtype([("high", np.uint64), ("low", np.uint64), ("unit", np.uint64), ("row", np.uint64)])
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
-Records = NDArray[Any]
 KeyBlocks = Callable[[int], Iterable[tuple[pa.Array, NDArray[np.int64]]]]
 """Gives the keys of a unit (by its position) in blocks, each with the row numbers of its keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collisions:
-    """Rows that share a key with a row that wins: ``losers`` maps a unit's position to row numbers, ascending.
+    """Rows that share a key with a row that wins: ``lost`` are their records, of more than can be named none.
 
-    ``examples`` are pairs of (unit, row): the winner and a loser. ``count`` may exceed what ``losers`` holds.
+    ``examples`` are pairs of (unit, row): the winner and a loser.
     """
 
     count: int
-    losers: dict[int, tuple[int, ...]]
+    lost: Records
     examples: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
+
+    def rows(self, unit: int) -> tuple[int, ...]:
+        """Give the numbers of a unit's rows that lost, ascending."""
+        return tuple(int(row) for row in np.sort(self.lost["row"][self.lost["unit"] == unit]))
+
+    def keys(self, unit: int, blocks: KeyBlocks) -> tuple[int | str, ...]:
+        """Give the keys of a unit's rows that lost, in the unit's order: looked up among all of them."""
+        lost = self.lost[self.lost["unit"] == unit]
+        found: list[int | str] = []
+        if len(lost):
+            for keys, numbers in blocks(unit):
+                records = _records(unit, keys, numbers)
+                those = np.isin(records["low"], lost["low"]) & np.isin(records["high"], lost["high"])
+                found += keys.filter(pa.array(those)).to_pylist()  # not a vector: keys
+        return tuple(found)
 
 
 def find_collisions(units: int, rows: int, blocks: KeyBlocks, *, last_wins: bool = False) -> Collisions:
     """Find the rows that lose a collision; the first in the order of units and rows wins, or the last."""
     if _ascending(units, blocks):
-        return Collisions(0, {}, ())
+        return Collisions(0, np.empty(0, RECORD), ())
     count = 0
-    losers: dict[int, list[NDArray[np.uint64]]] = {}
+    losers = [np.empty(0, RECORD)]
     examples: list[tuple[tuple[int, int], tuple[int, int]]] = []
     for records in _buckets(units, rows, blocks):
         won, lost = _collide(records, last_wins=last_wins)
@@ -56,11 +71,8 @@ def find_collisions(units: int, rows: int, blocks: KeyBlocks, *, last_wins: bool
         for w, one in zip(won[:EXAMPLES], lost[:EXAMPLES], strict=True):
             if len(examples) < EXAMPLES:
                 examples.append(((int(w["unit"]), int(w["row"])), (int(one["unit"]), int(one["row"]))))
-        if count <= MOST_LOSERS:
-            for unit in np.unique(lost["unit"]):
-                losers.setdefault(int(unit), []).append(lost["row"][lost["unit"] == unit])
-    sorted_losers = {u: tuple(int(r) for r in np.sort(np.concatenate(parts))) for u, parts in losers.items()}
-    return Collisions(count, sorted_losers, tuple(examples))
+        losers = [*losers, lost] if count <= MOST_LOSERS else [lost[:0]]
+    return Collisions(count, np.concatenate(losers), tuple(examples))
 
 
 def _ascending(units: int, blocks: KeyBlocks) -> bool:
@@ -88,13 +100,14 @@ def _buckets(units: int, rows: int, blocks: KeyBlocks) -> Iterator[Records]:
     """Spread all records so that equal keys meet, each bucket small enough for memory."""
     buckets = max(1, -(-rows // RECORDS_IN_MEMORY))
     if buckets == 1:
-        parts = [r for unit in range(units) for r in _records(unit, blocks)]
+        parts = [_records(unit, *block) for unit in range(units) for block in blocks(unit)]
         yield np.concatenate(parts) if parts else np.empty(0, RECORD)
         return
     with tempfile.TemporaryDirectory(prefix="vsync-keys-") as folder:
         paths = [Path(folder) / str(b) for b in range(buckets)]
         for unit in range(units):
-            for records in _records(unit, blocks):
+            for block in blocks(unit):
+                records = _records(unit, *block)
                 place = ((records["low"] * _MIX) >> np.uint64(32)) % np.uint64(buckets)
                 for b in np.unique(place):
                     with paths[int(b)].open("ab") as file:
@@ -104,17 +117,16 @@ def _buckets(units: int, rows: int, blocks: KeyBlocks) -> Iterator[Records]:
                 yield np.fromfile(path, RECORD)
 
 
-def _records(unit: int, blocks: KeyBlocks) -> Iterator[Records]:
-    for keys, numbers in blocks(unit):
-        records = np.zeros(len(keys), RECORD)
-        if pa.types.is_integer(keys.type):
-            records["low"] = keys.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64)
-        else:
-            digests = b"".join(xxhash.xxh3_128_digest(k) for k in keys.cast(pa.binary()).to_pylist())  # not a vector
-            halves = np.frombuffer(digests, np.uint64).reshape(-1, 2)
-            records["high"], records["low"] = halves[:, 0], halves[:, 1]
-        records["unit"], records["row"] = unit, numbers.view(np.uint64)
-        yield records
+def _records(unit: int, keys: pa.Array, numbers: NDArray[np.int64]) -> Records:
+    records = np.zeros(len(keys), RECORD)
+    if pa.types.is_integer(keys.type):
+        records["low"] = keys.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64)
+    else:
+        digests = b"".join(xxhash.xxh3_128_digest(k) for k in keys.cast(pa.binary()).to_pylist())  # not a vector
+        halves = np.frombuffer(digests, np.uint64).reshape(-1, 2)
+        records["high"], records["low"] = halves[:, 0], halves[:, 1]
+    records["unit"], records["row"] = unit, numbers.view(np.uint64)
+    return records
 
 
 def _collide(records: Records, *, last_wins: bool) -> tuple[Records, Records]:

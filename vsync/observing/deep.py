@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsync.connectors.registry import open_source
 from vsync.errors import Problem
 from vsync.planning.origins import mapping_of
 from vsync.planning.steps import Change, CopyChunk, Plan
@@ -15,6 +12,7 @@ from vsync.rows import columns_of, take_rows
 
 if TYPE_CHECKING:
     from vsync.connectors.base import Source, Target
+    from vsync.opening import Sources
 
 NAMED_BAD_ROWS = 10
 
@@ -28,7 +26,7 @@ class _Seen:
     bad: int = 0
 
 
-def look_deep(plan: Plan, target: Target) -> tuple[tuple[Change, ...], tuple[Problem, ...]]:
+def look_deep(plan: Plan, target: Target, sources: Sources) -> tuple[tuple[Change, ...], tuple[Problem, ...]]:
     """Read all that is to be copied; gives the plan's changes with what was found, and rows that do not fit."""
     seen: dict[str, _Seen] = {}
     problems: list[Problem] = []
@@ -36,7 +34,7 @@ def look_deep(plan: Plan, target: Target) -> tuple[tuple[Change, ...], tuple[Pro
         chunks = [c for c in plan.steps if isinstance(c, CopyChunk) and c.unit == index]
         if not chunks:
             continue
-        with closing(open_source(unit.kind, Path(plan.folder) / unit.path, unit.options)) as source:
+        with sources.use(unit) as source:
             for chunk in chunks:
                 _look(
                     plan,
@@ -55,8 +53,9 @@ def _look(plan: Plan, chunk: CopyChunk, source: Source, target: Target, seen: _S
     to = plan.destination(unit.destination)
     collection = plan.collections[to.collection]
     mapping = mapping_of(unit, collection)
-    taken = take_rows(source.read(chunk.bounds, columns_of(mapping)), chunk.lo, mapping, target.rules)
-    seen.read += chunk.rows
+    batch = source.read(chunk.bounds, columns_of(mapping))
+    taken = take_rows(batch, chunk.lo, mapping, target.rules)
+    seen.read += batch.num_rows
     seen.bad += len({b.row for b in taken.bad})
     if to.on_bad_row == "error":
         problems += [Problem(str(b), unit.path, "mend the source, or write on_bad_row: skip") for b in taken.bad]

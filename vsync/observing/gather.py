@@ -6,23 +6,38 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vsync.errors import SourceError
-from vsync.observing.sources import Known, make_units, open_items, settle_collisions
+from vsync.observing.policy import settle_collisions
+from vsync.observing.sources import Known, make_units, open_items
 from vsync.planning.facts import Facts, JournalFacts, TargetFacts, UnitFacts
 from vsync.planning.wanted import Wanted, want
 
 if TYPE_CHECKING:
     from vsync.connectors.base import Target
     from vsync.errors import Problem
+    from vsync.opening import Sources
     from vsync.planning.choice import Choice
+    from vsync.planning.steps import Plan
     from vsync.spec import Spec
     from vsync.state.view import View
 
 
-def gather(spec: Spec, target: Target, journal: View | None, choice: Choice) -> Facts:
-    """Look at sources, journal and target; what cannot be had is a problem in the facts, so that all are shown."""
+def gather(
+    spec: Spec,
+    target: Target,
+    sources: Sources,
+    journal: View | None,
+    choice: Choice,
+    *,
+    saved: Plan | None = None,
+    whole: bool = False,
+) -> Facts:
+    """Look at sources, journal and target; what cannot be had is a problem in the facts, so that all are shown.
+
+    What a ``saved`` plan has frozen of collections stays so. ``whole``: they are cut whole, for a comparison.
+    """
     journal_facts = journal.facts(target.identity) if journal else JournalFacts()
-    known = Known(journal, target.identity, journal_facts)
     target_facts = _target_facts(spec, target, journal_facts)
+    known = Known(journal, target, journal_facts, target_facts.live, saved, whole)
     problems: list[Problem] = []
     wanted: dict[str, Wanted] = {}
     units: list[UnitFacts] = []
@@ -30,16 +45,16 @@ def gather(spec: Spec, target: Target, journal: View | None, choice: Choice) -> 
         if not choice.takes(f"collection.{name}"):
             continue
         missing = len(problems)
-        items = open_items(spec, name, problems)
+        items = open_items(spec, name, sources, problems)
         if len(problems) > missing:
             continue
-        whole = want(spec, name, items, target_facts.live.get(name))
-        wanted[name] = whole
-        if whole.problems:
+        found = want(spec, name, items, target_facts.live.get(name))
+        wanted[name] = found
+        if found.problems:
             continue
         try:
-            cut = make_units(spec, whole, known, target.rules)
-            made, collisions = settle_collisions(spec, name, whole, cut, known)
+            cut = make_units(spec, found, known, sources)
+            made, collisions = settle_collisions(spec, name, found, cut, known, sources)
         except SourceError as e:
             problems += e.problems
             continue

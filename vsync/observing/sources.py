@@ -1,4 +1,4 @@
-"""The files of a spec: found, described, cut; a file that was only touched is told from one that changed."""
+"""The sources of a spec: found, described, cut; a file that was only touched is told from one that changed."""
 
 from __future__ import annotations
 
@@ -9,62 +9,85 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
 from vsync.connectors.files import expand
-from vsync.connectors.registry import FILE_KINDS, open_source
+from vsync.connectors.registry import FILE_KINDS
 from vsync.errors import Problem, SourceError
-from vsync.observing.collisions import Collisions, find_collisions
+from vsync.observing.living import cut_of, number_of, places
 from vsync.planning.facts import JournalFacts, UnitFacts
 from vsync.planning.origins import plain_origin
-from vsync.planning.steps import unit_key
+from vsync.planning.steps import CopyChunk, Unit, unit_key
 from vsync.planning.wanted import DataItem, Wanted, WantedData
-from vsync.rows import Constant, Mapping, Origin, RowNumber, Rules, columns_of, digest, take_rows
+from vsync.rows import columns_of, digest, take_rows
+from vsync.spec import FileSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
-    from vsync.connectors.base import Description, Source
-    from vsync.spec import CollectionSpec, DataSpec, Spec
+    from vsync.connectors.base import Bounds, Description, Source, Target
+    from vsync.opening import Sources
+    from vsync.planning.steps import Plan
+    from vsync.schema import LiveCollection
+    from vsync.spec import DataSpec, Spec
     from vsync.state.view import View
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the state can be asked of one target while sources are looked at; ``None`` without a state."""
+    """What is known while sources are looked at.
+
+    ``journal`` is the state, ``None`` without one, ``facts`` what it says of the target, ``live`` what is there now;
+    ``saved`` is a plan that is to be carried out as it was frozen. ``whole``: collections are cut whole, also where
+    their keys are on the target.
+    """
 
     journal: View | None
-    target: str
+    target: Target
     facts: JournalFacts
+    live: Mapping[str, LiveCollection]
+    saved: Plan | None = None
+    whole: bool = False
 
 
-def open_items(spec: Spec, name: str, problems: list[Problem]) -> list[DataItem]:
-    """Describe every file of a collection's data; what cannot be opened becomes a problem."""
-    items = []
+def open_items(spec: Spec, name: str, sources: Sources, problems: list[Problem]) -> list[DataItem]:
+    """Describe every source of a collection's data; what cannot be opened becomes a problem."""
+    items: list[DataItem] = []
     for index, data in enumerate(spec.collections[name].data):
         where = spec.where("collections", name, "data", index, "from")
+        address = f"collection.{name}.data.{data.name or index}"
         try:
-            kind = FILE_KINDS[data.source.kind]
-            paths = [_relative(p, spec.folder) for p in expand(data.source.path, spec.folder, kind.suffixes)]
+            if isinstance(data.source, FileSource):
+                items.append(_files(spec, index, data, address, sources))
+            else:
+                items += _partitions(index, data, address, sources)
         except SourceError as e:
             problems += [Problem(_both(p), where, p.hint) for p in e.problems]
-            continue
-        described = [d for d in (_describe(spec, data, path, where, problems) for path in paths) if d is not None]
-        if len(described) == len(paths):
-            items.append(DataItem(index, data, tuple(paths), tuple(described)))
     return items
 
 
-def _describe(spec: Spec, data: DataSpec, path: str, where: str | None, problems: list[Problem]) -> Description | None:
-    try:
-        with closing(open_source(data.source.kind, spec.folder / path, data.source.options)) as source:
-            return source.describe()
-    except SourceError as e:
-        problems += [Problem(_both(p), where, p.hint) for p in e.problems]
-        return None
+def _files(spec: Spec, index: int, data: DataSpec, address: str, sources: Sources) -> DataItem:
+    """Describe the files of an item; raises SourceError with what is wrong of each."""
+    assert isinstance(data.source, FileSource)
+    said, described, wrong = data.source, [], []
+    found = expand(said.path, spec.folder, FILE_KINDS[said.kind].suffixes)
+    paths = tuple(_relative(p, spec.folder) for p in found)
+    for path in paths:
+        try:
+            with closing(sources.open(address, path, said.options)) as source:
+                described.append(source.describe())
+        except SourceError as e:
+            wrong += e.problems
+    if wrong:
+        raise SourceError(wrong)
+    return DataItem(index, data, paths, tuple(described), options=said.options)
+
+
+def _partitions(index: int, data: DataSpec, address: str, sources: Sources) -> list[DataItem]:
+    """Describe a collection, partition by partition where its rows are to stay in their own."""
+    items = []
+    for place in places(data, sources):
+        with sources.look(address, place.path, place.options) as source:
+            items.append(DataItem(index, data, (place.path,), (source.describe(),), place.partition, place.options))
+    return items
 
 
 def _both(problem: Problem) -> str:
@@ -77,48 +100,75 @@ def _relative(path: Path, folder: Path) -> str:
     return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
 
 
-def make_units(spec: Spec, wanted: Wanted, known: Known, rules: Rules) -> list[UnitFacts]:
-    """Cut every file of a collection's data; an earlier cut of the same content is kept."""
+def make_units(spec: Spec, wanted: Wanted, known: Known, sources: Sources) -> list[UnitFacts]:
+    """Cut every source of a collection's data; an earlier cut of the same content is kept."""
     units = [
-        _unit(spec, data, path, description, known, rules)
+        _unit(spec, wanted, data, path, description, known, sources)
         for data in wanted.data
         for path, description in zip(data.item.paths, data.item.descriptions, strict=True)
     ]
     seen: Counter[str] = Counter()
-    for i, unit in enumerate(units):
+    for i, u in enumerate(units):
         # The same content twice on the same way: each has chunks of its own in the journal.
-        seen[unit.key] += 1
-        if seen[unit.key] > 1:
-            units[i] = replace(unit, key=f"{unit.key}-{seen[unit.key]}")
+        key = u.unit.key
+        seen[key] += 1
+        if seen[key] > 1:
+            units[i] = replace(u, unit=replace(u.unit, key=f"{key}-{seen[key]}"))
     return units
 
 
-def _unit(spec: Spec, data: WantedData, path: str, description: Description, known: Known, rules: Rules) -> UnitFacts:
-    source_spec = data.item.spec.source
+def _unit(
+    spec: Spec,
+    wanted: Wanted,
+    data: WantedData,
+    path: str,
+    description: Description,
+    known: Known,
+    sources: Sources,
+) -> UnitFacts:
     origins = {m.field.name: plain_origin(m.origin) for m in data.mapping}
     columns = columns_of(data.mapping)
-    with closing(open_source(source_spec.kind, spec.folder / path, source_spec.options)) as source:
-        content = _content(data, path, description, source, known, rules, origins)
+    lives = description.collection is not None
+    with sources.look(data.address, path, data.item.options) as source:
+        if lives:
+            content = f"{description.fingerprint.content}@{number_of(wanted, data, known.facts)}"
+        else:
+            content = _content(data, path, description, source, known, origins)
         key = unit_key(data.destination, origins, content)
-        bounds = known.journal.known_cut(known.target, key) if known.journal else None
-        if bounds is None:
+        bounds = known.journal.known_cut(known.target.identity, key) if known.journal else None
+        bounds = bounds or _frozen(key, known.saved)
+        if bounds is None and lives:
+            there = None if known.whole else known.live.get(wanted.declared.name)
+            bounds = cut_of(spec, wanted, data, source, known.target, there, columns)
+        elif bounds is None:
             bounds = tuple(source.cut(columns, spec.defaults.chunk_bytes))
-    rows = bounds[-1].hi if bounds else 0
+    rows = sum(b.rows for b in bounds)
     row_bytes = sum(c.row_bytes for c in description.columns if c.name in columns)
-    return UnitFacts(
+    unit = Unit(
         key=key,
         address=data.address,
         destination=data.destination,
-        kind=source_spec.kind,
+        kind=data.item.spec.source.kind,
         path=path,
-        options=dict(source_spec.options),
+        options=dict(data.item.options),
         content=content,
         modified=description.fingerprint.modified,
         rows=rows,
         nbytes=round(rows * row_bytes),
         origins=origins,
-        bounds=bounds,
+        chunks=len(bounds),
+        lives=lives,
     )
+    return UnitFacts(unit, bounds)
+
+
+def _frozen(key: str, saved: Plan | None) -> tuple[Bounds, ...] | None:
+    """Give the cut of a unit that a saved plan holds whole; of what it holds in part the journal knows the rest."""
+    index = next((i for i, u in enumerate(saved.units) if u.key == key), None) if saved else None
+    if saved is None or index is None:
+        return None
+    bounds = tuple(c.bounds for c in saved.steps if isinstance(c, CopyChunk) and c.unit == index)
+    return bounds if len(bounds) == saved.units[index].chunks else None
 
 
 def _content(
@@ -127,7 +177,6 @@ def _content(
     description: Description,
     source: Source,
     known: Known,
-    rules: Rules,
     origins: dict[str, str | dict[str, Any]],
 ) -> str:
     """Give the content a file is known by.
@@ -142,74 +191,8 @@ def _content(
     if recorded.modified == now.modified or known.journal is None:
         return recorded.content
     key = unit_key(data.destination, origins, recorded.content)
-    for bounds, was in known.journal.digests(known.target, key):
-        rows = take_rows(source.read(bounds, columns_of(data.mapping)), bounds.lo, data.mapping, rules).rows
+    for bounds, was in known.journal.digests(known.target.identity, key):
+        rows = take_rows(source.read(bounds, columns_of(data.mapping)), bounds.lo, data.mapping, known.target.rules).rows
         if digest(rows) != was:
             return f"{now.content}@{now.modified}"
     return recorded.content
-
-
-def settle_collisions(
-    spec: Spec, name: str, wanted: Wanted, units: Sequence[UnitFacts], known: Known
-) -> tuple[list[UnitFacts], list[Problem]]:
-    """Find rows of a collection's data that share a key; by the spec's policy they are an error, or some lose."""
-    wish = spec.collections[name]
-    primary = wanted.effective.primary
-    if primary.auto_id or not units or _checked_before(wish, units, known):
-        return list(units), []
-    mappings = [_key_mapping(u, wanted) for u in units]
-    if len(units) == 1 and isinstance(mappings[0][0].origin, RowNumber):
-        return list(units), []
-    problems: list[Problem] = []
-    where = spec.where("collections", name, "data")
-
-    def blocks(position: int) -> Iterator[tuple[pa.Array, NDArray[np.int64]]]:
-        unit, mapping = units[position], mappings[position]
-        with closing(open_source(unit.kind, spec.folder / unit.path, unit.options)) as source:
-            for bounds in unit.bounds:
-                if not columns_of(mapping):
-                    yield _made_keys(mapping[0].origin, bounds.lo, bounds.hi)
-                    continue
-                taken = take_rows(source.read(bounds, columns_of(mapping)), bounds.lo, mapping, Rules())
-                if taken.bad and wish.on_bad_row == "error":
-                    problems.append(Problem(f"{unit.path}: {taken.bad[0]}", where, "a key must fit its field"))
-                yield taken.rows.column(0), taken.numbers
-
-    rows = sum(u.rows for u in units)
-    found = find_collisions(len(units), rows, blocks, last_wins=wish.on_collision == "last")
-    problems = list(dict.fromkeys(problems))[:10]
-    if found.count and (wish.on_collision == "error" or not found.losers):
-        problems.append(_collision_problem(name, units, found, where))
-        return list(units), problems
-    return [replace(u, losers=found.losers.get(i, ())) for i, u in enumerate(units)], problems
-
-
-def _checked_before(wish: CollectionSpec, units: Sequence[UnitFacts], known: Known) -> bool:
-    """Tell whether an earlier apply of the same files found their keys unique."""
-    done = known.facts.acked
-    return wish.on_collision == "error" and all(u.key in done or u.key in known.facts.in_doubt for u in units)
-
-
-def _key_mapping(unit: UnitFacts, wanted: Wanted) -> Mapping:
-    data = next(d for d in wanted.data if d.address == unit.address)
-    return tuple(m for m in data.mapping if m.field.primary)
-
-
-def _made_keys(origin: Origin, lo: int, hi: int) -> tuple[pa.Array, NDArray[np.int64]]:
-    numbers = np.arange(lo, hi, dtype=np.int64)
-    if isinstance(origin, RowNumber):
-        return pa.array(numbers), numbers
-    assert isinstance(origin, Constant)
-    return pa.array([origin.value] * (hi - lo)), numbers
-
-
-def _collision_problem(name: str, units: Sequence[UnitFacts], found: Collisions, where: str | None) -> Problem:
-    pairs = ", ".join(
-        f"{units[a].path} row {row} and {units[b].path} row {other}" for (a, row), (b, other) in found.examples
-    )
-    return Problem(
-        f"the data of collection {name} holds {found.count:,} row{'s' * (found.count > 1)} whose key another row has: "
-        f"{pairs}",
-        where,
-        "mend the data, or say which wins: on_collision: first, or last",
-    )

@@ -165,7 +165,7 @@ def _bring_all(
         if not data:
             continue
         addresses = {d.address for d in data}
-        units = [u for u in facts.units if u.address in addresses]
+        units = [u for u in facts.units if u.unit.destination == destination and u.unit.address in addresses]
         partition = data[0].partition
         said = (wish.partitions or {}).get(partition or "")
         base = Destination(
@@ -191,7 +191,7 @@ def _bring_all(
             allowed=destination in choice.allow_destroy,
             whole=len(data) == len(all_data),
             where=spec.where("collections", name, "data"),
-            restart=frozenset(u.key for u in units if choice.restarts(u.address, u.destination)),
+            restart=frozenset(u.unit.key for u in units if choice.restarts(u.unit.address, u.unit.destination)),
         )
         yield bring(standing, units, facts.journal)
 
@@ -226,11 +226,11 @@ def _assemble(
 def _copies(draft: _Draft, brought: Brought, units: Sequence[UnitFacts]) -> Iterator[CopyChunk]:
     """Enter the units of a destination into the plan, and give the chunks that are to be copied."""
     for u in units:
-        if u.destination != brought.destination.address:
+        if u.unit.destination != brought.destination.address:
             continue
         index = len(draft.units)
-        draft.units.append(unit_of(u))
-        for n in brought.pending.get(u.key, ()):
+        draft.units.append(u.unit)
+        for n in brought.pending.get(u.unit.key, ()):
             bounds = u.bounds[n]
             yield CopyChunk(index, n, bounds.lo, bounds.hi, losers_within(u.losers, bounds), bounds.keys)
 
@@ -241,24 +241,6 @@ def losers_within(losers: Sequence[Key], bounds: Bounds) -> tuple[Key, ...]:
     first = 0 if within.lo is None else bisect_left(losers, within.lo)
     last = len(losers) if within.hi is None else bisect_left(losers, within.hi)
     return tuple(losers[first:last])
-
-
-def unit_of(u: UnitFacts) -> Unit:
-    """Say of a file what a plan carries of it."""
-    return Unit(
-        key=u.key,
-        address=u.address,
-        destination=u.destination,
-        kind=u.kind,
-        path=u.path,
-        options=u.options,
-        content=u.content,
-        modified=u.modified,
-        rows=u.rows,
-        nbytes=u.nbytes,
-        origins=u.origins,
-        chunks=len(u.bounds),
-    )
 
 
 def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:

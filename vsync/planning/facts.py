@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vsync.connectors.base import Bounds, Key
     from vsync.errors import Problem
+    from vsync.planning.steps import Unit
     from vsync.planning.wanted import Wanted
     from vsync.schema import Collection, Index, LiveCollection
 
 
 @dataclass(frozen=True, slots=True)
 class UnitFacts:
-    """One file, or collection, on its way to one destination: how it is cut, and which rows lost a collision of keys.
+    """A unit, how it is cut, and which of its rows lost a collision of keys.
 
     ``losers`` are the numbers of rows of a file, and the keys of a collection; ascending.
     """
 
-    key: str
-    address: str
-    destination: str
-    kind: str
-    path: str
-    options: dict[str, Any]
-    content: str
-    modified: int
-    rows: int
-    nbytes: int
-    origins: dict[str, str | dict[str, Any]]
+    unit: Unit
     bounds: tuple[Bounds, ...]
     losers: tuple[Key, ...] = ()
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def mapping_of(unit: Unit, collection: Collection) -> tuple[Mapped, ...]:
     """Rebuild the mapping of a unit from the plan's plain form."""
-    return tuple(Mapped(f, origin_of(unit.origins[f.name])) for f in collection.fields if f.name in unit.origins)
+    return tuple(Mapped(f, origin_of(unit.origins[f.name])) for f in collection.columns if f.name in unit.origins)
 
 
 def origin_of(said: str | dict[str, Any]) -> Origin:

@@ -71,7 +71,7 @@ class Standing:
 def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     """Decide what is to be copied to one destination."""
     base = standing.base
-    base = replace(base, content=content_key([u.key for u in units]), before=standing.rows)
+    base = replace(base, content=content_key([u.unit.key for u in units]), before=standing.rows)
     old = journal.sessions.get(base.address)
     if old is not None and (standing.live is None or standing.live.id != old.collection_id or standing.unmade):
         base, old = replace(base, epoch=old.epoch, session=old.session), None
@@ -157,10 +157,10 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
     Then rows of the files as they were are there: a session of its own counts them as there before.
     """
     gone = at.rows is not None and old.left is not None and at.rows < old.left
-    pending = at.restart or not all(len(journal.acked.get(u.key, ())) == len(u.bounds) for u in units)
+    pending = at.restart or not all(len(journal.acked.get(u.unit.key, ())) == len(u.bounds) for u in units)
     changed = _changed(units, journal)
     if at.auto_id and at.holds and (changed or at.restart):
-        why = f"{changed[0].path} changed since its rows were copied" if changed else "its rows are there already"
+        why = f"{changed[0].unit.path} changed since its rows were copied" if changed else "its rows are there already"
         return _refused(at.base, _cannot_repeat(at, why))
     if gone and at.auto_id and at.holds:
         text = f"{at.rows:,} rows, vsync left {old.left:,}: chunks that lost rows are sent again"
@@ -170,7 +170,7 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
         text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
         return replace(made, changes=(Change("warn", at.base.address, text, (), at.where), *made.changes))
     if not pending and old.done:
-        return _same(at, old)
+        return _same(at, old, lives=any(u.unit.lives for u in units))
     all_ours = at.ours and not old.done and old.before == 0
     if at.rows is None and at.base.write == "append" and not all_ours:
         return _refused(at.base, _not_loaded(at))
@@ -190,20 +190,23 @@ def _uncertain(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
         return False
     if old.done:
         return at.rows != old.left
-    known = {u.key: journal.acked.get(u.key, frozenset()) | journal.in_doubt.get(u.key, frozenset()) for u in units}
-    return any(len(known[u.key]) < len(u.bounds) for u in units)
+    known = {u.unit.key: journal.acked.get(u.unit.key, frozenset()) | journal.in_doubt.get(u.unit.key, frozenset()) for u in units}
+    return any(len(known[u.unit.key]) < len(u.bounds) for u in units)
 
 
 def _refused(base: Destination, problem: Problem) -> Brought:
     return Brought(base, "same", clear=False, pending={}, changes=(), conflicts=(problem,))
 
 
-def _same(at: Standing, old: SessionFacts) -> Brought:
+def _same(at: Standing, old: SessionFacts, *, lives: bool = False) -> Brought:
     counted = "not counted: not loaded" if at.rows is None else "counted now"
     rows = old.left if at.rows is None else at.rows
     shown = "rows as they were left" if rows is None else f"{rows:,} rows"
+    sources = "sources unchanged"
+    if lives:
+        sources = "sources not compared: the server makes the keys" if at.auto_id else "no new keys in the sources"
     checked = f"; {old.checked_how} last checked {old.checked[:10]}" if old.checked else ""
-    changes = [Change("same", at.base.address, f"{shown}; sources unchanged; {counted}{checked}", (), at.where)]
+    changes = [Change("same", at.base.address, f"{shown}; {sources}; {counted}{checked}", (), at.where)]
     if at.rows is not None and old.left is not None and at.rows > old.left:
         changes.append(
             Change(
@@ -229,11 +232,11 @@ def _work(
     pending: dict[str, tuple[int, ...]] = {}
     changes = []
     for u in units:
-        acked = journal.acked.get(u.key, frozenset()) if same_epoch else frozenset()
-        in_doubt = journal.in_doubt.get(u.key, frozenset()) if same_epoch else frozenset()
-        pending[u.key] = tuple(n for n in range(len(u.bounds)) if n not in acked or u.key in again)
-        restarted = len(acked) if u.key in again else 0
-        changes.append(_copy_change(u, destination, pending[u.key], len(in_doubt), journal, restarted))
+        acked = journal.acked.get(u.unit.key, frozenset()) if same_epoch else frozenset()
+        in_doubt = journal.in_doubt.get(u.unit.key, frozenset()) if same_epoch else frozenset()
+        pending[u.unit.key] = tuple(n for n in range(len(u.bounds)) if n not in acked or u.unit.key in again)
+        restarted = len(acked) if u.unit.key in again else 0
+        changes.append(_copy_change(u, destination, pending[u.unit.key], len(in_doubt), journal, restarted))
     shown = tuple(c for c in changes if c is not None)
     if not shown:
         shown = (Change("warn", destination.address, "all its rows are copied: they are still to be counted"),)
@@ -261,24 +264,34 @@ def _copy_change(
     elif in_doubt:
         details.append(f"resumes: {in_doubt} chunks in doubt are sent again")
     was = _was(u, journal)
-    if was.content != u.content:
-        details.append(f"changed: {u.rows:,} rows, were {was.rows:,}")
+    if _differs(u, was):
+        details.append(f"changed: {u.unit.rows:,} rows, were {was.rows:,}")
+    if u.unit.lives:
+        details.append("not as of one moment: what is written there meanwhile may come along")
     if destination.probe:
         details.append("keys are compared with those there when applied")
     if u.losers:
         details.append(f"{len(u.losers):,} rows lose a collision of keys and are not copied")
     into = f" -> {destination.partition}" if destination.partition not in {None, "_default"} else ""
-    nbytes = round(u.nbytes * rows / u.rows) if u.rows else 0
-    return Change("copy", u.address, f"{u.path}{into}", tuple(details), None, rows, nbytes, len(pending))
+    nbytes = round(u.unit.nbytes * rows / u.unit.rows) if u.unit.rows else 0
+    return Change("copy", u.unit.address, f"{u.unit.path}{into}", tuple(details), None, rows, nbytes, len(pending))
 
 
 def _changed(units: Sequence[UnitFacts], journal: JournalFacts) -> list[UnitFacts]:
-    return [u for u in units if _was(u, journal).content != u.content]
+    return [u for u in units if _differs(u, _was(u, journal))]
+
+
+def _differs(u: UnitFacts, was: FileFacts) -> bool:
+    """Whether a source is another one than it was. Of a collection each session has a cut of its own."""
+    now = u.unit.content
+    if not u.unit.lives:
+        return was.content != now
+    return was.content.partition("@")[0] != now.partition("@")[0]
 
 
 def _was(u: UnitFacts, journal: JournalFacts) -> FileFacts:
     """Give the file as an apply last saw it: as it is now, if none did."""
-    return journal.files.get((u.address, u.path), FileFacts(u.content, u.rows, u.modified))
+    return journal.files.get((u.unit.address, u.unit.path), FileFacts(u.unit.content, u.unit.rows, u.unit.modified))
 
 
 def _cannot_begin(at: Standing) -> Problem | None:

@@ -19,8 +19,6 @@ from vsync.schema import Collection, Index
 
 FORMAT_VERSION = 1
 DEFAULT_PARTITION = "_default"
-LISTED = 20
-"""How many rows of a step are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +208,11 @@ Step = (
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One file of a data item: what its chunks have in common. ``nbytes`` is the size of its mapped columns as Arrow.
+    """One file or collection of a data item, on its way to one destination: what its chunks have in common.
 
-    ``key`` is what its chunks are known by in the journal: destination, mapping and content. ``origins`` maps each
-    field to a column's name, ``$row``, or ``{"const": value}``.
+    ``key`` is what its chunks are known by in the journal: destination, mapping and content. ``nbytes`` is the size of
+    its mapped columns as Arrow. ``origins`` maps each field to a column's name, ``$row``, or ``{"const": value}``.
+    ``lives``: it is a collection, whose content says what it is and not what it holds.
     """
 
     key: str
@@ -228,6 +227,7 @@ class Unit:
     nbytes: int
     origins: dict[str, str | dict[str, Any]]
     chunks: int
+    lives: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,39 +362,3 @@ def unit_key(destination: str, origins: dict[str, Any], content: str) -> str:
 def content_key(units: list[str]) -> str:
     """Digest the keys of all units of a destination: what its content is known by."""
     return hashlib.sha256("\n".join(sorted(units)).encode()).hexdigest()[:24]
-
-
-def describe(step: Step, plan: Plan) -> str:
-    """Say a step in words: ``create-index words vector HNSW COSINE M=16``."""
-    return f"{step.kind} {_subject(step, plan)}"
-
-
-def _subject(step: Step, plan: Plan) -> str:
-    match step:
-        case CopyChunk():
-            unit = plan.units[step.unit]
-            text = f"{unit.address} {unit.path} chunk {step.n} of {unit.chunks} rows {step.lo}-{step.hi - 1}"
-        case CreateIndex():
-            text = f"{step.collection} {step.index.field} {step.index}"
-        case SetProperties():
-            text = f"{step.collection} " + " ".join(f"{k}={v}" for k, v in step.properties)
-        case RewriteRows():
-            unit = plan.units[step.unit]
-            text = f"{unit.address} {unit.path} rows {_listed([_range(*r) for r in step.rows])}"
-        case DeleteRows():
-            text = f"{step.destination} {_listed([json.dumps(key, ensure_ascii=False) for key in step.keys])}"
-        case Recount():
-            text = f"{step.destination} {step.rows}"
-        case _:
-            names = [name for name in type(step).__dataclass_fields__ if name not in {"kind", "held_by"}]
-            text = " ".join(getattr(step, name) for name in names)
-    return text
-
-
-def _range(lo: int, hi: int) -> str:
-    return f"{lo}-{hi - 1}" if hi - lo > 1 else f"{lo}"
-
-
-def _listed(words: list[str]) -> str:
-    more = f" and {len(words) - LISTED:,} more" if len(words) > LISTED else ""
-    return ", ".join(words[:LISTED]) + more

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vsync.errors import ConflictError, Problem
 from vsync.planning.diff import forces_replacement
+from vsync.planning.inherit import kept_keys, take_over
 from vsync.planning.steps import DEFAULT_PARTITION, Fidelity
 from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, constant, infer_field
 from vsync.rows.infer import MAX_LENGTH
-from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
+from vsync.schema import DYNAMIC_FIELD, NAME, Collection, DataType, Field, LiveCollection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vsync.connectors.base import Column, Description
     from vsync.spec import CollectionSpec, DataSpec, Spec
@@ -25,12 +26,18 @@ KEY_NAMES = ("id", "ids", "pk", "key", "keys", "_id", "uid", "uuid", "primary_ke
 
 @dataclass(frozen=True, slots=True)
 class DataItem:
-    """One ``data:`` item of a collection: the files it names, described, in their order."""
+    """One ``data:`` item of a collection: the files it names, described, in their order; or a collection's partition.
+
+    ``partition`` is the one of the source, where its rows are to stay in their own. ``options`` is what a source is
+    opened with.
+    """
 
     index: int
     spec: DataSpec
     paths: tuple[str, ...]
     descriptions: tuple[Description, ...]
+    partition: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -68,10 +75,16 @@ def want(spec: Spec, name: str, items: Sequence[DataItem], live: LiveCollection 
     """Make a collection of the spec whole; problems are collected, nothing is raised."""
     wish = spec.collections[name]
     problems: list[Problem] = []
-    declared = _declared(name, wish)
-    if not declared.fields and live is None:
-        fields = _inferred(spec, name, items, problems)
-        declared = replace(declared, fields=fields)
+    declared = _declared(name, wish, items)
+    fidelity: list[Fidelity] = []
+    source = _source(items)
+    if live is None and source is not None:
+        declared = replace(take_over(declared, source, _said(items[0])), partitions=declared.partitions)
+        fidelity += kept_keys(name, declared.fields, source)
+        if wish.fields is None:
+            declared = replace(declared, fields=(*declared.fields, *_made(declared, items)))
+    elif not declared.fields and live is None:
+        declared = replace(declared, fields=_inferred(spec, name, items, problems))
     made_new = live is None or (declared.fields and any(forces_replacement(declared, live.schema)))
     fields = declared.fields
     if live is not None and not made_new:
@@ -80,13 +93,12 @@ def want(spec: Spec, name: str, items: Sequence[DataItem], live: LiveCollection 
     if live and declared.dynamic is None:
         effective = replace(effective, dynamic=live.schema.dynamic)
     data: list[WantedData] = []
-    fidelity: list[Fidelity] = []
     if any(f.primary for f in fields):
         for item in items:
             origins = _origins(spec, name, item, effective, problems)
-            mapping = tuple(Mapped(f, origins[f.name]) for f in fields if f.name in origins)
+            mapping = tuple(Mapped(f, origins[f.name]) for f in effective.columns if f.name in origins)
             fidelity += _casts(spec, name, item, mapping, problems)
-            partition = item.spec.into or _unsaid_partition(effective)
+            partition = _partition(item, effective)
             address = destination_address(name, partition)
             data.append(WantedData(item, f"collection.{name}.data.{item.name}", address, partition, mapping))
         _row_number_twice(spec, name, data, problems)
@@ -107,11 +119,34 @@ def destination_address(collection: str, partition: str | None) -> str:
     return f"collection.{collection}.partition.{partition}"
 
 
-def _unsaid_partition(collection: Collection) -> str | None:
-    return None if any(f.partition_key for f in collection.fields) else DEFAULT_PARTITION
+def _partition(item: DataItem, collection: Collection) -> str | None:
+    """Say where the rows of an item go: ``None`` where Milvus itself spreads them."""
+    if item.spec.into or not any(f.partition_key for f in collection.fields):
+        return item.spec.into or item.partition or DEFAULT_PARTITION
+    return None
 
 
-def _declared(name: str, wish: CollectionSpec) -> Collection:
+def _source(items: Sequence[DataItem]) -> Collection | None:
+    """Give the collection that the first item's rows come from; ``None`` where they come from files."""
+    first = next((d for item in items[:1] for d in item.descriptions), None)
+    return first.collection.schema if first is not None and first.collection is not None else None
+
+
+def _said(item: DataItem) -> dict[str, Origin]:
+    return {n: _origin(m) for n, m in (item.spec.map or {}).items()}
+
+
+def _made(collection: Collection, items: Sequence[DataItem]) -> list[Field]:
+    """Infer the fields that maps name and the source does not have."""
+    made: dict[str, Field | None] = {}
+    for item in items:
+        for name, origin in _said(item).items():
+            if collection.field(name) is None and name not in made:
+                made[name] = _field_of(name, origin, item.descriptions[0], primary=False)
+    return [f for f in made.values() if f is not None]
+
+
+def _declared(name: str, wish: CollectionSpec, items: Sequence[DataItem]) -> Collection:
     return Collection(
         name=name,
         fields=tuple(f.to_field(n) for n, f in (wish.fields or {}).items()),
@@ -121,17 +156,18 @@ def _declared(name: str, wish: CollectionSpec) -> Collection:
         consistency=wish.consistency,
         num_partitions=wish.num_partitions,
         properties=tuple(sorted(wish.properties.items())) if wish.properties is not None else None,
-        partitions=_partitions(wish),
+        partitions=_partitions(wish, items),
         indexes=tuple(i.to_index(n) for n, i in wish.indexes.items()) if wish.indexes is not None else None,
         aliases=tuple(wish.aliases) if wish.aliases is not None else None,
     )
 
 
-def _partitions(wish: CollectionSpec) -> tuple[str, ...] | None:
-    """Give the declared partitions; where none are declared, those that data goes into."""
-    if wish.partitions is not None:
-        return tuple(wish.partitions)
-    return tuple(dict.fromkeys(d.into for d in wish.data if d.into and d.into != DEFAULT_PARTITION)) or None
+def _partitions(wish: CollectionSpec, items: Sequence[DataItem]) -> tuple[str, ...] | None:
+    """Give the declared partitions, and those that data goes into."""
+    into = [d.into for d in wish.data if wish.partitions is None]
+    into += [item.partition for item in items if not item.spec.into]
+    goes = [name for name in into if name and name != DEFAULT_PARTITION]
+    return tuple(dict.fromkeys([*(wish.partitions or ()), *goes])) or (None if wish.partitions is None else ())
 
 
 def _inferred(spec: Spec, name: str, items: Sequence[DataItem], problems: list[Problem]) -> tuple[Field, ...]:
@@ -219,7 +255,7 @@ def _origins(
     spec: Spec, name: str, item: DataItem, collection: Collection, problems: list[Problem]
 ) -> dict[str, Origin]:
     """Find for each field where its values come from; the first file of the item decides."""
-    said = {n: _origin(m) for n, m in (item.spec.map or {}).items()}
+    said = _said(item)
     known = {f.name for f in collection.fields}
     for field_name in said.keys() - known:
         near = difflib.get_close_matches(field_name, known, 1)
@@ -235,6 +271,8 @@ def _origins(
     description = item.descriptions[0]
     taken = {o.column for o in said.values() if isinstance(o, FromColumn)}
     found: dict[str, Origin] = {}
+    if collection.dynamic and description.column(DYNAMIC_FIELD):
+        found[DYNAMIC_FIELD] = FromColumn(DYNAMIC_FIELD)
     for f in collection.fields:
         origin = said.get(f.name) or _unsaid_origin(f, collection, description, taken)
         if origin is not None and not (f.primary and f.auto_id):

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from vsync.connectors.milvus.wire import milvus_pb2, schema_pb2
 from vsync.errors import TargetError, TooLargeError
 from vsync.rows import arrow_type
-from vsync.schema import DYNAMIC_FIELD, Collection, DataType, Field
+from vsync.schema import DYNAMIC_FIELD, META, Collection, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,9 +91,6 @@ _FIELD, _SCALAR, _VECTOR = map(_numbers_of, (schema_pb2.FieldData, schema_pb2.Sc
 _REQUEST_FIELDS = _numbers_of(milvus_pb2.InsertRequest)["fields_data"]
 _ARRAY_DATA = _numbers_of(schema_pb2.ArrayArray)["data"]
 
-META = Field(DYNAMIC_FIELD, DataType.JSON, default=b"{}")
-"""The column that carries the dynamic field."""
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -147,8 +144,7 @@ def _encode_one(batch: pa.RecordBatch, collection: Collection, partition: str | 
 
 def wire_fields(collection: Collection) -> list[Field]:
     """List the fields whose values we send: all but a key that the server makes, and the dynamic field."""
-    fields = [f for f in collection.fields if not f.auto_id]
-    return [*fields, META] if collection.dynamic else fields
+    return [f for f in collection.columns if not f.auto_id]
 
 
 def _column(batch: pa.RecordBatch, field: Field) -> pa.Array:

@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 
 from vsync.connectors.base import KeyRange
 from vsync.connectors.columns import row_bytes
-from vsync.connectors.milvus import codec, ddl, keys
+from vsync.connectors.milvus import ddl, keys
 from vsync.connectors.milvus.decode import decode
 from vsync.errors import TargetError, TooLargeError
 from vsync.rows import arrow_type
+from vsync.schema import META
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -137,7 +138,7 @@ class MilvusReader:
     def _fields(self, names: Sequence[str]) -> list[Field]:
         """Find fields by their names, and put the key before them."""
         key = self._collection.primary
-        known = {field.name: field for field in (*self._collection.fields, codec.META)}
+        known = {field.name: field for field in (*self._collection.fields, META)}
         unknown = [name for name in names if name not in known]
         if unknown:
             raise TargetError(f"{self._collection.name} has no field {unknown[0]}", where=self.place)

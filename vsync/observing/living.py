@@ -1,0 +1,168 @@
+"""Sources that are collections: which partitions are copied, and how what is not on the target yet is cut.
+
+A collection lives, so that a cut of it holds for the run that made it: the next plan, when that has ended, looks anew.
+Where keys are there already it compares them, both sides in the order of their keys, and cuts what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from vsync.connectors.base import Bounds, KeyRange
+from vsync.errors import Problem, SourceError
+from vsync.planning.diff import forces_replacement
+from vsync.planning.steps import DEFAULT_PARTITION
+from vsync.rows import FromColumn
+from vsync.spec import MilvusSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
+
+    from vsync.connectors.base import CollectionSource, Key, Target
+    from vsync.opening import Sources
+    from vsync.planning.facts import JournalFacts
+    from vsync.planning.wanted import Wanted, WantedData
+    from vsync.schema import LiveCollection
+    from vsync.spec import DataSpec, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A collection, or one partition of it, to be copied: what it is called, and what its source is opened with."""
+
+    path: str
+    partition: str | None
+    options: Mapping[str, Any]
+
+
+def places(data: DataSpec, sources: Sources) -> list[Place]:
+    """Find what a data item takes of its collection; raises SourceError where that is not there."""
+    said = data.source
+    assert isinstance(said, MilvusSource)
+    database = sources.database(said.at)
+    found = database.observe([said.collection], count=False).get(said.collection)
+    if found is None:
+        near = get_close_matches(said.collection, database.collections(), 1)
+        hint = f"did you mean {near[0]}?" if near else f"it holds {', '.join(database.collections()) or 'none'}"
+        raise SourceError(f"there is no collection {said.collection}", where=database.label, hint=hint)
+    options = {"collection": said.collection} | ({"where": said.where} if said.where else {})
+    own = found.schema.partitions
+    if own is None and said.partitions is not None:
+        hint = "leave partitions: out, or say where: with the field of its partition key"
+        raise SourceError(f"{said.collection} is spread by a partition key", where=database.label, hint=hint)
+    if own is None or (data.into is not None and said.partitions is None):
+        return [Place(said.label, None, options)]
+    names = [DEFAULT_PARTITION, *own]
+    if said.partitions is not None:
+        unmatched = said.partitions.unmatched(names)
+        if unmatched:
+            wrong = [Problem(f"no partition matches {p}", said.label, f"there are {', '.join(names)}") for p in unmatched]
+            raise SourceError(wrong)
+        names = said.partitions.chosen(names)
+    return [
+        Place(said.label if name == DEFAULT_PARTITION else f"{said.label}/{name}", name, {**options, "partition": name})
+        for name in names
+    ]
+
+
+def number_of(wanted: Wanted, data: WantedData, journal: JournalFacts) -> int:
+    """Tell which session of its destination a cut belongs to: one that has not ended, or the next.
+
+    Keys that the server makes cannot be compared: there nothing is cut again.
+    """
+    session = journal.sessions.get(data.destination)
+    if session is None:
+        return 1
+    return session.session if not session.done or wanted.effective.primary.auto_id else session.session + 1
+
+
+def cut_of(
+    spec: Spec,
+    wanted: Wanted,
+    data: WantedData,
+    source: CollectionSource,
+    target: Target,
+    there: LiveCollection | None,
+    columns: Sequence[str],
+) -> tuple[Bounds, ...]:
+    """Cut a collection: what of it is not on the target where that can be told by its keys, else all of it."""
+    chunk_bytes = spec.defaults.chunk_bytes
+    if there is None or not _comparable(spec, wanted, data, there):
+        return tuple(source.cut(columns, chunk_bytes))
+    row_bytes = sum(c.row_bytes for c in source.describe().columns if c.name in columns)
+    held = target.reader(there.schema, None)
+    return tuple(missing(source.reader.keys(), held.keys(), max(1, int(chunk_bytes / max(row_bytes, 1)))))
+
+
+def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollection) -> bool:
+    """Tell whether keys that are on the target are left as they are, and can be told."""
+    wish, key = spec.collections[wanted.declared.name], wanted.effective.primary
+    said = (wish.partitions or {}).get(data.partition or "")
+    source = next(d.collection for d in data.item.descriptions if d.collection is not None)
+    origin = next((m.origin for m in data.mapping if m.field.primary), None)
+    return (
+        ((said.write if said else None) or wish.write) == "append"
+        and bool(there.rows)
+        and not key.auto_id
+        and origin == FromColumn(source.schema.primary.name)
+        and key.type is source.schema.primary.type
+        and not any(forces_replacement(wanted.declared, there.schema))
+    )
+
+
+def missing(source: Iterable[pa.Array], target: Iterator[pa.Array], step: int) -> Iterator[Bounds]:
+    """Cut the keys of a source, ascending, that a target, ascending too, does not have.
+
+    No chunk spans more than ``step`` rows of the source; ``lo`` and ``hi`` count missing rows alone. The last chunk is
+    open, so that what is added behind it comes along.
+    """
+    chunks = _Chunks(step)
+    held = next(target, None)
+    for keys in source:
+        there = np.zeros(len(keys), np.bool_)
+        last = keys[-1].as_py()
+        while held is not None:
+            there |= pc.is_in(keys, value_set=held).to_numpy(zero_copy_only=False)
+            if held[-1].as_py() > last:
+                break
+            held = next(target, None)
+        yield from chunks.add(keys, np.flatnonzero(~there))
+    yield from chunks.rest()
+
+
+class _Chunks:
+    """Puts missing keys together; ``place`` counts the rows of the source, ``rows`` those that are missing."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._place = self._rows = 0
+        self._open: tuple[int, int, Key] | None = None  # the place, the number and the key of its first row
+
+    def add(self, keys: pa.Array, missing: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[Bounds]:
+        """Take the next keys of the source, of which those at ``missing`` are not there."""
+        at = 0
+        while at < len(missing):
+            if self._open is None:
+                self._open = self._place + int(missing[at]), self._rows, keys[int(missing[at])].as_py()
+            first, number, key = self._open
+            end = int(np.searchsorted(missing, first + self._step - self._place))
+            self._rows += max(0, end - at)
+            at = max(at, end)
+            if at < len(missing):
+                yield Bounds(number, self._rows, KeyRange(key, keys[int(missing[at])].as_py()))
+                self._open = None
+        self._place += len(keys)
+
+    def rest(self) -> Iterator[Bounds]:
+        """Give the last chunk."""
+        if self._open is not None:
+            _, number, key = self._open
+            yield Bounds(number, self._rows, KeyRange(key))

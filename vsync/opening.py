@@ -1,0 +1,162 @@
+"""Opening both ends of a spec: its target, and the sources of its data."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsync.connectors.registry import open_source
+from vsync.errors import SourceChangedError, VsyncError
+from vsync.spec import MilvusSource, expand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from vsync.connectors.base import Source, Target
+    from vsync.planning.steps import Unit
+    from vsync.spec import Connection, DataSpec, Spec
+
+OPEN_FILES = 16
+
+
+def open_connection(spec: Spec, connection: Connection) -> Target:
+    """Open a database; a Milvus Lite that is not there stays so until something is created in it."""
+    from vsync.connectors.milvus import open_target
+
+    uri = str((Path(spec.folder) / connection.uri).absolute()) if connection.is_lite else connection.uri
+    token = connection.token.resolve(spec.folder, os.environ) if connection.token else None
+    return open_target(uri, token, connection.database)
+
+
+def data_of(spec: Spec, address: str) -> DataSpec:
+    """Find the data item that an address names: ``collection.NAME.data.DATANAME``."""
+    _, collection, _, name = address.split(".")
+    items = spec.collections[collection].data
+    return next(d for n, d in enumerate(items) if (d.name or str(n)) == name)
+
+
+class Sources:
+    """The sources of a spec's data, opened when they are first used; used by several threads at once.
+
+    Files are opened each by itself, some at a time; collections over connections that they share, until the end.
+    ``spec`` is the one that is given, with what it copies as it is written out: databases are asked for the names of
+    their collections. Raises SpecError where that cannot be done.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self._lock = threading.RLock()
+        self._open: OrderedDict[str, Source] = OrderedDict()
+        self._living: set[str] = set()
+        self._checked: set[str] = set()
+        self._users: dict[str, int] = {}
+        self._databases: dict[str, Target] = {}
+        if spec.copies:
+            try:
+                self.spec = expand(spec, lambda copy: self.database(copy.source.at).collections())
+            except BaseException:
+                self.close()
+                raise
+
+    def open(self, address: str, path: str, options: Mapping[str, Any]) -> Source:
+        """Open a source of a data item; the caller closes it. Raises SourceError where it cannot be read."""
+        said = data_of(self.spec, address).source
+        if isinstance(said, MilvusSource):
+            where, partition = options.get("where"), options.get("partition")
+            database = self.database(said.at)
+            return database.source(options["collection"], partition, where=where, load=said.load_source)
+        return open_source(said.kind, Path(self.spec.folder) / path, options)
+
+    def database(self, connection: Connection) -> Target:
+        """Open the database of a connection, or find it open."""
+        key = json.dumps(connection.long(), sort_keys=True)
+        with self._lock:
+            if key not in self._databases:
+                self._databases[key] = open_connection(self.spec, connection)
+            return self._databases[key]
+
+    @contextmanager
+    def look(self, address: str, path: str, options: Mapping[str, Any]) -> Iterator[Source]:
+        """Open a source to plan from, as it is now. A collection stays open: the plan's keys are not read twice."""
+        if isinstance(data_of(self.spec, address).source, MilvusSource):
+            with self._kept(address, path, options) as source:
+                yield source
+        else:
+            with closing(self.open(address, path, options)) as source:
+                yield source
+
+    @contextmanager
+    def use(self, unit: Unit, call: Callable[..., Any] | None = None) -> Iterator[Source]:
+        """Open a unit's source, or find it open; raises SourceChangedError if it is not what was planned.
+
+        ``call`` calls what may fail for a moment.
+        """
+        again = call or _once
+        with self._kept(unit.address, unit.path, unit.options, again) as source:
+            if unit.key not in self._checked:
+                again(check_unchanged, unit, source)
+                self._checked.add(unit.key)
+            yield source
+
+    @contextmanager
+    def _kept(
+        self, address: str, path: str, options: Mapping[str, Any], call: Callable[..., Any] | None = None
+    ) -> Iterator[Source]:
+        """Find a source open, and open it where it is not."""
+        key = json.dumps([address, path, dict(options)])
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = (call or _once)(self.open, address, path, options)
+                living = isinstance(data_of(self.spec, address).source, MilvusSource)
+                self._living |= {key} if living else set()
+            source = self._open[key]
+            self._open.move_to_end(key)
+            self._users[key] = self._users.get(key, 0) + 1
+        try:
+            yield source
+        finally:
+            with self._lock:
+                self._users[key] -= 1
+                self._close_idle()
+
+    def _close_idle(self) -> None:
+        files = [key for key in self._open if key not in self._living]
+        for key in files[: max(0, len(files) - OPEN_FILES)]:
+            if not self._users.get(key):
+                self._open.pop(key).close()
+
+    def close(self) -> None:
+        """Close them all, whatever it takes; raises the first error that closing met."""
+        failed: list[VsyncError] = []
+        with self._lock:
+            for held in (*self._open.values(), *self._databases.values()):
+                try:
+                    held.close()
+                except VsyncError as e:
+                    failed.append(e)
+            self._open.clear()
+            self._databases.clear()
+        if failed:
+            raise failed[0]
+
+
+def _once(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+def check_unchanged(unit: Unit, source: Source) -> None:
+    """Compare a source with what the plan saw; raises SourceChangedError with both fingerprints."""
+    now = source.describe().fingerprint
+    planned = unit.content.partition("@")[0]
+    if now.content != planned or now.modified != unit.modified:
+        raise SourceChangedError(
+            f"{unit.path} changed since the plan: it was {planned} of {unit.modified}, it is {now.content} of "
+            f"{now.modified}",
+            where=unit.path,
+            hint="make a new plan: vsync plan",
+        )
