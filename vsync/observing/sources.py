@@ -21,6 +21,7 @@ from vsync.planning.origins import plain_origin
 from vsync.planning.steps import unit_key
 from vsync.planning.wanted import DataItem, Wanted, WantedData
 from vsync.rows import Constant, Mapping, Origin, RowNumber, Rules, columns_of, digest, take_rows
+from vsync.spec import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,8 +48,9 @@ def open_items(spec: Spec, name: str, problems: list[Problem]) -> list[DataItem]
     for index, data in enumerate(spec.collections[name].data):
         where = spec.where("collections", name, "data", index, "from")
         try:
-            kind = FILE_KINDS[data.source.kind]
-            paths = [_relative(p, spec.folder) for p in expand(data.source.path, spec.folder, kind.suffixes)]
+            files = _files(data)
+            suffixes = FILE_KINDS[files.kind].suffixes
+            paths = [_relative(p, spec.folder) for p in expand(files.path, spec.folder, suffixes)]
         except SourceError as e:
             problems += [Problem(_both(p), where, p.hint) for p in e.problems]
             continue
@@ -60,11 +62,18 @@ def open_items(spec: Spec, name: str, problems: list[Problem]) -> list[DataItem]
 
 def _describe(spec: Spec, data: DataSpec, path: str, where: str | None, problems: list[Problem]) -> Description | None:
     try:
-        with closing(open_source(data.source.kind, spec.folder / path, data.source.options)) as source:
+        files = _files(data)
+        with closing(open_source(files.kind, spec.folder / path, files.options)) as source:
             return source.describe()
     except SourceError as e:
         problems += [Problem(_both(p), where, p.hint) for p in e.problems]
         return None
+
+
+def _files(data: DataSpec) -> FileSource:
+    if not isinstance(data.source, FileSource):
+        raise SourceError(f"copying from {data.source.kind} comes with a later release")
+    return data.source
 
 
 def _both(problem: Problem) -> str:
@@ -94,7 +103,7 @@ def make_units(spec: Spec, wanted: Wanted, known: Known, rules: Rules) -> list[U
 
 
 def _unit(spec: Spec, data: WantedData, path: str, description: Description, known: Known, rules: Rules) -> UnitFacts:
-    source_spec = data.item.spec.source
+    source_spec = _files(data.item.spec)
     origins = {m.field.name: plain_origin(m.origin) for m in data.mapping}
     columns = columns_of(data.mapping)
     with closing(open_source(source_spec.kind, spec.folder / path, source_spec.options)) as source:
