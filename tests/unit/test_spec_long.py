@@ -94,7 +94,8 @@ def test_everything_is_there() -> None:
 def test_what_is_not_said_is_none() -> None:
     said = short("x.db").collections["a"].model_dump(exclude={"data"})
     defaults = {"write": "append", "strict": False, "on_collision": "error", "on_bad_row": "error"} | {
-        "exclusive": True
+        "exclusive": True,
+        "max_delete": "10%",
     }
     assert said == {key: defaults.get(key) for key in said}
 

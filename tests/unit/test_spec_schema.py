@@ -136,7 +136,7 @@ def test_short_forms_are_accepted_by_both(text: str) -> None:
         "version: 1\ntarget: x.db\ncollections: {a: {frm: x.h5}}",
         "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus: x}}}",
         "version: 1\ntarget: x.db\ncollections: {a: {from: {hdf5: {path: x, allow_lossy: true}}}}",
-        "version: 1\ntarget: x.db\ncollections: {a: {write: mirror}}",
+        "version: 1\ntarget: x.db\ncollections: {a: {write: miror}}",
         "version: 1\ntarget: x.db\ncollections: {a: {shards: 0}}",
         'version: 1\ntarget: x.db\ncollections: {a: {shards: "2"}}',
         "version: 1\ntarget: x.db\ncollections: {a: {fields: {id: {type: int65, primary: true}}}}",

@@ -17,11 +17,10 @@ from vsync.spec.checks import check
 from vsync.spec.document import Places, Spec
 from vsync.spec.models import (
     CollectionSpec,
-    Connection,
+    CopySpec,
     DataSpec,
     Defaults,
     FieldSpec,
-    FileSource,
     IndexSpec,
     MapFrom,
     MilvusTarget,
@@ -29,6 +28,7 @@ from vsync.spec.models import (
 )
 from vsync.spec.nodes import Report, compose
 from vsync.spec.secret import Secret
+from vsync.spec.sources import Connection, FileSource, MilvusCollections, MilvusSource, Names
 from vsync.spec.sugar import lengthen
 from vsync.spec.variables import Variables, load_variables, read_text
 
@@ -38,13 +38,17 @@ if TYPE_CHECKING:
 __all__ = [
     "CollectionSpec",
     "Connection",
+    "CopySpec",
     "DataSpec",
     "Defaults",
     "FieldSpec",
     "FileSource",
     "IndexSpec",
     "MapFrom",
+    "MilvusCollections",
+    "MilvusSource",
     "MilvusTarget",
+    "Names",
     "PartitionSpec",
     "Secret",
     "Spec",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from vsync.spec import models
+from vsync.spec import models, sources
 from vsync.spec.document import Places, Spec, Step
 from vsync.spec.nodes import BAD, Mark, Node, Report
 from vsync.spec.secret import Secret
@@ -26,6 +26,7 @@ Path = tuple[Step, ...]
 _MISSING = "missing"
 _UNKNOWN = "extra_forbidden"
 _ROUNDS = 1000
+_TAGS = {"[key]", sources.FILE_TAG, sources.MILVUS_TAG}
 
 # What takes the place of a part that must be there, so that the rest can be looked at.
 _STAND_INS: dict[str, Any] = {
@@ -34,6 +35,9 @@ _STAND_INS: dict[str, Any] = {
     "collections": {},
     "data": {"from": {"kind": "", "path": "stand-in", "options": {}}},
     "aliases": "_",
+    "copy": {"from": {"kind": "milvus", "at": {"uri": "stand-in.db"}}},
+    "allow": "*",
+    "deny": "_",
 }
 
 _EXAMPLES = {
@@ -44,7 +48,14 @@ _EXAMPLES = {
     "uri": "write uri: http://HOST:19530",
     "milvus": "write target: {milvus: NAME}",
     "from": "write from: PATH",
+    "at": "write at: NAME of a connection, or at: http://HOST:19530",
+    "collection": "write collection: NAME",
 }
+_LISTS: dict[Step, str] = {
+    "data": "begin each item of data with: - from: PATH",
+    "copy": "begin each item of copy with: - from: {milvus: {at: NAME}}",
+}
+_FROM_MANY = "write from: {milvus: {at: NAME, collections: [NAME, ...]}}"
 
 
 class Wrong:
@@ -70,8 +81,10 @@ def bind(root: Node, places: Places, report: Report) -> tuple[Spec | None, Wrong
             return Spec.model_validate(data), wrong
         except ValidationError as error:
             details = error.errors(include_url=False)
-        paths = [tuple(step for step in detail["loc"] if step != "[key]") for detail in details]
+        paths = [tuple(step for step in detail["loc"] if step not in _TAGS) for detail in details]
         meant = {(*path[:-1], _close(path)) for d, path in zip(details, paths, strict=True) if d["type"] == _UNKNOWN}
+        if ("copy",) in meant:
+            meant.add(("collections",))
         for detail, path in zip(details, paths, strict=True):
             if not wrong.about(path) and not (detail["type"] == _MISSING and path in meant):
                 _tell(detail, path, places, report)
@@ -118,7 +131,8 @@ def _tell(detail: ErrorDetails, path: Path, places: Places, report: Report) -> N
     if kind == WRONG:
         report.add(mark, context["what"], context["hint"])
     elif kind == _MISSING:
-        report.add(_key_of(places, path[:-1]), f"'{path[-1]}' is missing", _EXAMPLES.get(str(path[-1])))
+        hint = _FROM_MANY if path[:1] == ("copy",) and path[2:] == ("from",) else _EXAMPLES.get(str(path[-1]))
+        report.add(_key_of(places, path[:-1]), f"'{path[-1]}' is missing", hint)
     elif kind == _UNKNOWN:
         report.add(_key_of(places, path), *_unknown(path))
     elif kind in {"greater_than_equal", "less_than_equal"}:
@@ -142,7 +156,7 @@ def _unsaid(found: Any, path: Path) -> str:
 
 def _wanted(kind: str, path: Path) -> tuple[str, str | None]:
     if kind == "list_type":
-        return "a list", "write [a, b]" if path[-1] != "data" else "begin each item of data with: - from: PATH"
+        return "a list", _LISTS.get(path[-1], "write [a, b]")
     if kind == "string_type":
         return "text", None
     if kind == "dict_type":
@@ -154,10 +168,10 @@ def _wanted(kind: str, path: Path) -> tuple[str, str | None]:
 
 # The shape of a path (empty: any step), what stands there in words, and its model.
 _SHAPES: tuple[tuple[Path, str, type[BaseModel]], ...] = (
-    (("connections", ""), "a connection", models.Connection),
+    (("connections", ""), "a connection", sources.Connection),
     (("connections", "", "token"), "a token", Secret),
     (("target",), "a target", models.MilvusTarget),
-    (("target", "milvus"), "a connection", models.Connection),
+    (("target", "milvus"), "a connection", sources.Connection),
     (("target", "milvus", "token"), "a token", Secret),
     (("defaults",), "defaults", models.Defaults),
     (("collections", ""), "a collection", models.CollectionSpec),
@@ -165,7 +179,23 @@ _SHAPES: tuple[tuple[Path, str, type[BaseModel]], ...] = (
     (("collections", "", "partitions", ""), "a partition", models.PartitionSpec),
     (("collections", "", "indexes", ""), "an index", models.IndexSpec),
     (("collections", "", "data", ""), "an item of data", models.DataSpec),
+    (("collections", "", "data", "", "from"), "a source of kind milvus", sources.MilvusSource),
+    (("collections", "", "data", "", "from", "at"), "a connection", sources.Connection),
+    (("collections", "", "data", "", "from", "at", "token"), "a token", Secret),
+    (("collections", "", "data", "", "from", "partitions"), "a choice of names", sources.Names),
+    (("copy", ""), "a copy", models.CopySpec),
+    (("copy", "", "from"), "a source of kind milvus", sources.MilvusCollections),
+    (("copy", "", "from", "at"), "a connection", sources.Connection),
+    (("copy", "", "from", "at", "token"), "a token", Secret),
+    (("copy", "", "from", "collections"), "a choice of names", sources.Names),
+    (("copy", "", "from", "partitions"), "a choice of names", sources.Names),
 )
+# Keys of models that nobody writes.
+_UNWRITTEN: dict[type[BaseModel], set[str]] = {
+    models.MilvusTarget: {"name"},
+    sources.MilvusSource: {"kind", "name"},
+    sources.MilvusCollections: {"kind", "name"},
+}
 
 
 def _model_of(path: Path) -> tuple[str, type[BaseModel]]:
@@ -179,7 +209,7 @@ def _model_of(path: Path) -> tuple[str, type[BaseModel]]:
 def _known(model: type[BaseModel]) -> list[str]:
     """List the keys of a model as they are written."""
     names = [info.alias or name for name, info in model.model_fields.items()]
-    return ["milvus"] if model is models.MilvusTarget else names
+    return [name for name in names if name not in _UNWRITTEN.get(model, ())]
 
 
 def _close(path: Path) -> str | None:
@@ -196,7 +226,13 @@ def _unknown(path: Path) -> tuple[str, str]:
     if close := _close(path):
         return what, f"did you mean {close}?"
     hint = f"it knows {', '.join(_known(model))}"
-    places = (path[:-1][:2], (*path[:2], "fields", ""), (*path[:2], "indexes", ""), (*path[:2], "data", 0))
+    places = (
+        path[:-1][:2],
+        (*path[:2], "fields", ""),
+        (*path[:2], "indexes", ""),
+        (*path[:2], "data", 0),
+        ("collections", ""),
+    )
     for other, other_model in map(_model_of, places):
         if other_model is not model and key in _known(other_model):
             return what, f"it belongs to {other}"

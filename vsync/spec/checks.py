@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vsync.schema import NAME
 from vsync.spec.checks_fields import check_fields, check_index
+from vsync.spec.checks_milvus import check_copies, check_reading
 from vsync.spec.nodes import Node
 from vsync.spec.values import one_of, show
 
@@ -55,7 +56,9 @@ def check(spec: Spec, places: Places, report: Report, wrong: Wrong) -> None:
     for name, connection in spec.connections.items():
         if connection.database is not None:
             _check_name(checks, ("connections", name, "database"), connection.database, "a database")
-    if not checks.names("collections"):
+    if ("copy",) in places.marks:
+        check_copies(checks, spec)
+    elif not checks.names("collections"):
         checks.problem(("collections",), "there are no collections", "write collections: {NAME: {from: PATH}}")
     for name in checks.names("collections"):
         _check_name(checks, ("collections", name), name, "a collection")
@@ -64,6 +67,7 @@ def check(spec: Spec, places: Places, report: Report, wrong: Wrong) -> None:
         _check_parts(checks, path, collection)
         check_fields(checks, path, collection)
         _check_data(checks, path, collection)
+        check_reading(checks, path, spec, collection)
     _check_aliases(checks, spec)
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from vsync.spec import values
-from vsync.spec.models import CollectionSpec, Connection, Defaults, MilvusTarget, Model
+from vsync.spec.base import Model
+from vsync.spec.models import CollectionSpec, CopySpec, Defaults, MilvusTarget
 from vsync.spec.nodes import START, Mark, Node, lines
+from vsync.spec.sources import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,10 +63,16 @@ class Spec(Model):
     connections: dict[str, Connection] = Field({}, description="Servers by name, for target: {milvus: NAME}")
     target: MilvusTarget = Field(description="The Milvus that is brought into the declared state")
     defaults: Defaults = Field(Defaults(), description="What holds for every collection")
+    copies: list[CopySpec] = Field([], alias="copy", description="Many collections of another Milvus as they are")
     collections: dict[str, CollectionSpec] = Field(description="The collections by name")
 
     _places: Places | None = PrivateAttr(None)
     _folder: Path = PrivateAttr(Path())
+
+    @property
+    def places(self) -> Places | None:
+        """Where its parts were written; ``None`` where it was not read from a text."""
+        return self._places
 
     def placed(self, places: Places, folder: Path) -> Spec:
         """Give it the text it was read from."""
@@ -109,12 +117,15 @@ class Spec(Model):
         return f"{mark.line:>6} | {line}\n       | {before}{'^' * width}"
 
     def long(self) -> dict[str, Any]:
-        """Write the whole spec in its long form: plain data in the language's order, without any secret."""
-        return {
-            "version": 1,
-            **super().long(),
-            "collections": {k: c.long() for k, c in self.collections.items()},
-        }
+        """Write the whole spec in its long form: plain data in the language's order, without any secret.
+
+        Beside copies a collection is written exactly as it was said, for what it says wins over them.
+        """
+        collections = {k: c.said() if self.copies else c.long() for k, c in self.collections.items()}
+        written = {"version": 1, **super().long(), "collections": collections}
+        if self.copies and not collections:
+            del written["collections"]
+        return written
 
     def to_yaml(self) -> str:
         """Write the whole spec in its long form, as YAML that reads back as an equal spec."""
@@ -129,7 +140,7 @@ class Spec(Model):
         The order of lists and of fields means something, for collections are made in it; that of aliases not.
         """
         said = self.long()
-        for collection in said["collections"].values():
+        for collection in said.get("collections", {}).values():
             if "fields" in collection:
                 collection["fields"] = list(collection["fields"].items())
             if "aliases" in collection:
@@ -137,8 +148,10 @@ class Spec(Model):
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
-        """Compare what is said, not where."""
-        return isinstance(other, Spec) and self.__dict__ == other.__dict__
+        """Compare what is said, not where; beside copies it counts whether what is the default was said."""
+        if not isinstance(other, Spec) or self.__dict__ != other.__dict__:
+            return False
+        return not self.copies or self.long() == other.long()
 
     def __hash__(self) -> int:
         """Hash what is said."""

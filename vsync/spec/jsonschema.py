@@ -17,6 +17,7 @@ _FREE = "^(x-|<<$)"
 _BOUNDS = {"ge": "minimum", "le": "maximum"}
 _BY_NAME = {"collections", "fields", "partitions", "indexes", "map"}
 _VARIABLE: Json = {"type": "string", "pattern": r"\$\{"}
+_WHERE: Json = {"type": "string", "description": "A connection's name, or an address"}
 _PATH: Json = {"type": "string", "description": "A file, glob or folder, relative to the spec's folder"}
 
 
@@ -60,7 +61,7 @@ def _open(node: Any) -> None:
 
 def _name_keys(name: str, node: Json) -> None:
     """Say what keys a mapping of names takes."""
-    if name in _BY_NAME:
+    if name in _BY_NAME and "additionalProperties" in node:
         node["patternProperties"] = {_NAME: node["additionalProperties"]}
         node["additionalProperties"] = False
     if "additionalProperties" in node and name not in {"properties", "params"}:
@@ -103,13 +104,50 @@ def _shorten(parts: Json) -> None:
     parts["CollectionSpec"]["not"] = {"type": "object", "required": ["from", "data"]}
     for name in ("CollectionSpec", "PartitionSpec", "IndexSpec"):
         parts[name]["type"] = ["object", "null"]
-    root["collections"]["minProperties"] = 1
+    some: Json = {"required": ["collections"], "properties": {"collections": {"minProperties": 1}}}
+    parts["Spec"]["required"].remove("collections")
+    parts["Spec"]["anyOf"] = [some, {"required": ["copy"]}]
+    root["copy"] = {**root["copy"], "minItems": 1}
+    root["copy"].pop("default", None)
+    _shorten_milvus(parts)
     by_name = {key: collection["partitions"].pop(key) for key in list(collection["partitions"]) if key != "description"}
     names = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     collection["partitions"]["anyOf"] = [by_name, names]
     size: Json = parts["Defaults"]["properties"]["chunk_bytes"]
     size["anyOf"].append({"type": "string", "pattern": "^[0-9.]+ ?([kKMGT]i?)?B?$"})
     collection["properties"]["additionalProperties"] = {"type": ["string", "number", "boolean"]}
+
+
+def _shorten_milvus(parts: Json) -> None:
+    """Add the short forms of sources in a Milvus, and of what is said with them."""
+    names: Json = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    parts["Choice"] = {"anyOf": [{"$ref": "#/$defs/Names"}, names, {"type": "string", "description": "One glob"}]}
+    connection = parts["Connection"]["properties"]
+    for name in ("MilvusSource", "MilvusCollections"):
+        part = parts[name]
+        written = part["properties"]
+        for key in ("kind", "name"):
+            del written[key]
+        written["at"] = {"anyOf": [_WHERE, {"$ref": "#/$defs/Connection"}], "description": written["at"]["description"]}
+        for key in ("collections", "partitions"):
+            if key in written:
+                written[key] = {"$ref": "#/$defs/Choice", "description": written[key]["description"]}
+        written |= {key: connection[key] for key in ("uri", "token", "database")}
+        part["required"] = [key for key in part["required"] if key != "at"]
+        beside = {"anyOf": [{"required": ["uri"]}, {"required": ["token"]}, {"required": ["database"]}]}
+        part["oneOf"] = [{"required": ["at"], "not": beside}, {"required": ["uri"], "not": {"required": ["at"]}}]
+    parts["CopySpec"]["properties"]["from"] = {
+        "type": "object",
+        "properties": {"milvus": {"$ref": "#/$defs/MilvusCollections"}},
+        "required": ["milvus"],
+        "additionalProperties": False,
+        "description": parts["CopySpec"]["properties"]["from"]["description"],
+    }
+    parts["CopySpec"]["properties"]["rename"]["pattern"] = r"^[^{}]*(\{collection\}|\$\{.*)[^{}]*$"
+    for name in ("CopySpec", "CollectionSpec"):
+        bound = parts[name]["properties"]["max_delete"]
+        written = [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9.]+ ?%$"}, _VARIABLE]
+        bound["anyOf"] = written
 
 
 def _source() -> Json:
@@ -127,6 +165,7 @@ def _source() -> Json:
             "anyOf": [_PATH, long],
             "description": f"Files of kind {kind} ({', '.join(known.suffixes)})",
         }
+    kinds["milvus"] = {"$ref": "#/$defs/MilvusSource"}
     by_kind: Json = {"type": "object", "properties": kinds, "additionalProperties": False, "minProperties": 1}
     return {"anyOf": [_PATH, by_kind]}
 
@@ -149,12 +188,7 @@ def _target() -> Json:
         "type": "string",
         "description": "http://HOST:PORT, or the path of a Milvus Lite file, NAME.db",
     }
-    where = {
-        "anyOf": [
-            {"$ref": "#/$defs/Connection"},
-            {"type": "string", "description": "A connection's name, or an address"},
-        ]
-    }
+    where = {"anyOf": [{"$ref": "#/$defs/Connection"}, _WHERE]}
     by_kind: Json = {
         "type": "object",
         "properties": {"milvus": where},

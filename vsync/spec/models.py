@@ -7,9 +7,7 @@ are those of the JSON Schema.
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -18,78 +16,25 @@ from pydantic import (
 
 from vsync import schema
 from vsync.spec import values
-from vsync.spec.address import check_address, check_path, without_credentials
-from vsync.spec.secret import Secret, check_token
+from vsync.spec.base import Model, to_long
+from vsync.spec.sources import AnySource, Connection, MilvusCollections
 from vsync.spec.values import AsText, Plain, Scalar, Size, Text, Truth, Type, Whole
 from vsync.spec.variables import escape
 
 Write = Annotated[
-    Literal["append", "upsert", "skip", "overwrite"],
-    values.word("append", "upsert", "skip", "overwrite", later=("mirror",)),
+    Literal["append", "upsert", "skip", "overwrite", "mirror"],
+    values.word("append", "upsert", "skip", "overwrite", "mirror"),
 ]
 Consistency = Annotated[
     Literal["strong", "bounded", "session", "eventually"],
     values.word("strong", "bounded", "session", "eventually"),
 ]
+MAX_DELETE = "10%"
 OnCollision = Annotated[
     Literal["error", "first", "last"], values.word("error", "first", "last", later=("prefix", "renumber"))
 ]
+MaxDelete = Annotated[int | str, BeforeValidator(values.bound)]
 OnBadRow = Annotated[Literal["error", "skip"], values.word("error", "skip")]
-
-
-class Model(BaseModel):
-    """What the parts of a spec have in common."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        populate_by_name=True,
-        hide_input_in_errors=True,
-        defer_build=True,
-    )
-
-    def long(self) -> Any:
-        """Write it in its long form as plain data, without what is not said or as it is by default."""
-        written = {}
-        for name, info in type(self).model_fields.items():
-            value = getattr(self, name)
-            if value is not None and value != info.get_default(call_default_factory=True):
-                written[info.alias or name] = to_long(value)
-        return written
-
-
-def to_long(value: Any) -> Any:
-    """Write any value of a spec in its long form; ``${`` is escaped, for it is text here."""
-    if isinstance(value, Model | Secret):
-        return value.long()
-    if isinstance(value, dict):
-        return {key: to_long(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [to_long(item) for item in value]
-    return escape(str(value)) if isinstance(value, str) else value
-
-
-class Connection(Model):
-    """Where a Milvus is, and how to get in."""
-
-    uri: Annotated[Text, BeforeValidator(check_address)] = Field(
-        description="http(s)://HOST:PORT of a server, or the path of a Milvus Lite file, NAME.db"
-    )
-    token: Annotated[Secret, BeforeValidator(check_token)] | None = Field(
-        None, description="Where the token is had: {env: NAME}, {file: PATH} or {cmd: [...]}"
-    )
-    database: Text | None = Field(None, description="The database; the server's default where it is not said")
-
-    @property
-    def label(self) -> str:
-        """The address for people, without credentials."""
-        return without_credentials(self.uri)
-
-    @property
-    def is_lite(self) -> bool:
-        """Whether it is a path of Milvus Lite rather than a server."""
-        return "://" not in self.uri
 
 
 class MilvusTarget(Model):
@@ -200,24 +145,13 @@ class MapFrom(Model):
         return "$row" if self.row else {"const": to_long(self.const)}
 
 
-class FileSource(Model):
-    """Files of one kind. ``path`` is a file, glob or folder, relative to the spec's folder."""
-
-    kind: Text
-    path: Annotated[Text, BeforeValidator(check_path)]
-    options: dict[str, Plain] = {}
-
-    def long(self) -> dict[str, Any]:
-        """Write the kind as the key."""
-        path = to_long(self.path)
-        return {self.kind: {"path": path, **to_long(self.options)} if self.options else path}
-
-
 class DataSpec(Model):
     """One body of rows and where it goes."""
 
     name: Text | None = Field(None, description="Its name in plans and addresses; its position where there is none")
-    source: FileSource = Field(alias="from", description="The file, glob or folder: a path, or {KIND: PATH}")
+    source: AnySource = Field(
+        alias="from", description="The file, glob or folder: a path, or {KIND: PATH}; or {milvus: ...}, a collection"
+    )
     map: dict[str, MapFrom] | None = Field(
         None, description="For each field its column, $row (the row number) or {const: VALUE}"
     )
@@ -245,6 +179,15 @@ class CollectionSpec(Model):
     on_collision: OnCollision = Field("error", description="What becomes of two rows of the data with one key")
     on_bad_row: OnBadRow = Field("error", description="What becomes of a row that does not fit")
     exclusive: Truth = Field(default=True, description="Whether nobody else writes to it while it is applied")
+    max_delete: MaxDelete = Field(
+        MAX_DELETE, description="The most that mirror deletes: a percent of what is there, or a number of rows"
+    )
+    scope: Annotated[str, BeforeValidator(values.some_text)] | None = Field(
+        None, description="Which rows of the collection are this data's, for mirror: an expression of Milvus"
+    )
+    accept_loss: list[Text] | None = Field(
+        None, description="Addresses of what may be lost on the way", examples=[["collection.docs.field.note"]]
+    )
     data: list[DataSpec] = Field([], description="Where its rows come from")
 
     def long(self) -> dict[str, Any]:
@@ -252,6 +195,55 @@ class CollectionSpec(Model):
         written: dict[str, Any] = super().long()
         if not self.data or "write" in written:
             return written
-        last = ("strict", "on_collision", "on_bad_row", "exclusive", "data")
+        last = ("strict", "on_collision", "on_bad_row", "exclusive", "max_delete", "scope", "accept_loss", "data")
         after: dict[str, Any] = {key: written.pop(key) for key in last if key in written}
         return {**written, "write": self.write, **after}
+
+    def said(self) -> dict[str, Any]:
+        """Write exactly what was said, as it is by default or not: what wins over a copy."""
+        said = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+        return {name: to_long(value) for name, value in said.items() if value is not None}
+
+    @property
+    def writes(self) -> set[str]:
+        """Every way of writing that any of its rows are written in."""
+        return {self.write, *(p.write for p in (self.partitions or {}).values() if p.write)}
+
+    def may_delete(self, held: int) -> int:
+        """Tell how many of the rows that are held mirror may delete: ``max_delete`` of them, rounded down."""
+        return values.part(self.max_delete, held)
+
+
+class CopySpec(Model):
+    """Many collections as they are, and what holds for each of them."""
+
+    source: MilvusCollections = Field(alias="from", description="Where they are: {milvus: {at: ..., collections: ...}}")
+    rename: Annotated[str, BeforeValidator(values.rename)] = Field(
+        values.SAME_NAME, description="What each is called here", examples=["{collection}_v2"]
+    )
+    shards: Whole | None = Field(None, ge=1, description="How many shards each is made with")
+    consistency: Consistency | None = Field(None, description="How fresh reads are where they do not say")
+    properties: dict[str, AsText] | None = Field(None, description="Milvus's properties of each collection")
+    load: Truth | None = Field(None, description="Whether each is to be loaded")
+    write: Write = Field("append", description="What the rows do to those that are there")
+    strict: Truth = Field(default=False, description="Whether append refuses rows whose key is there already")
+    on_collision: OnCollision = Field("error", description="What becomes of two rows with one key")
+    on_bad_row: OnBadRow = Field("error", description="What becomes of a row that does not fit")
+    exclusive: Truth = Field(default=True, description="Whether nobody else writes to them while they are applied")
+    max_delete: MaxDelete = Field(MAX_DELETE, description="The most that mirror deletes of each, as in a collection")
+
+    def renamed(self, collection: str) -> str:
+        """Tell what a collection of the source is called here."""
+        return self.rename.replace(values.SAME_NAME, collection)
+
+    def collection(self, name: str, *, data: str | None) -> CollectionSpec:
+        """Make what it says of one collection of the source; ``data`` is the name of its one item."""
+        said = {key: getattr(self, key) for key in CollectionSpec.model_fields if key in self.model_fields_set}
+        item = DataSpec(name=data, source=self.source.one(name))
+        return CollectionSpec(**said, data=[item])
+
+    def long(self) -> dict[str, Any]:
+        """Write how rows are written always: no reader should have to know the default."""
+        written: dict[str, Any] = super().long()
+        first: dict[str, Any] = {key: written.pop(key) for key in ("from", "rename") if key in written}
+        return {**first, "write": written.pop("write", self.write), **written}

@@ -13,13 +13,13 @@ from pydantic_core import PydanticCustomError
 from vsync.connectors.registry import FILE_KINDS, kind_of
 from vsync.spec import values
 from vsync.spec.nodes import BAD, Mark, Node, Report
+from vsync.spec.sugar_milvus import MilvusSugar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LATER_TARGETS = ("hdf5", "backup")
-_LATER_SOURCES = ("milvus", "backup")
-_LATER_KEYS = ("max_delete", "scope", "accept_loss")
+_LATER_SOURCES = ("backup",)
 _LATER = "{} comes with a later release"
 _CONVERTERS: dict[type, Callable[[Any], Any]] = {
     bool: values.truth,
@@ -40,22 +40,34 @@ class _Sugar:
     def __init__(self, report: Report) -> None:
         self.report = report
         self.connections: dict[str, Node] = {}
+        self.milvus = MilvusSugar(report, self.connections)
 
     def spec(self, root: Node) -> Node:
         if not isinstance(root.value, dict):
             hint = "begin with version: 1, target: and collections:"
             return replace(root, value=self.report.add(root.mark, "a spec is a mapping", hint))
         parts = dict(root.value)
-        if "copy" in parts:
-            hint = "until then declare collections: with data: from files"
-            self.report.add(parts.pop("copy").at, _LATER.format("copy:"), hint)
-            parts.setdefault("collections", Node(BAD))
         parts = self.each(parts, "connections", lambda node: self.each_item(node, self.connection))
         found = parts.get("connections", Node(None)).value
         self.connections = found if isinstance(found, dict) else {}
+        self.milvus = MilvusSugar(self.report, self.connections)
         parts = self.each(parts, "target", self.target)
+        parts = self.copies(parts)
         parts = self.each(parts, "collections", lambda node: self.each_item(node, self.collection))
         return self.no_nothing(replace(root, value=parts))
+
+    def copies(self, parts: dict[str, Node]) -> dict[str, Node]:
+        """Lengthen the items of ``copy:``; beside it ``collections:`` need not be written."""
+        if "copies" in parts:
+            self.report.add(parts["copies"].at, "unknown key 'copies' in a spec", "did you mean copy?")
+            parts = {key: node for key, node in parts.items() if key != "copies"}
+            return {"collections": Node(BAD), **parts}
+        if "copy" not in parts:
+            return parts
+        written = parts["copy"]
+        if isinstance(written.value, list):
+            parts = {**parts, "copy": self.each_item(written, self.milvus.copy)}
+        return {"collections": replace(written, value={}), **parts}
 
     def wrong(self, node: Node, mark: Mark, what: str, hint: str) -> Node:
         """Report a problem, and put nothing in the place of what is wrong."""
@@ -103,17 +115,12 @@ class _Sugar:
 
     def named_target(self, node: Node, where: Node) -> Node:
         """Find what ``{milvus: TEXT}`` means: the connection of that name, else an address."""
-        name = str(where.value)
         parts = {key: child for key, child in node.value.items() if key != "name"}
-        if name in self.connections:
-            named = replace(where, value=name)
-            return replace(node, value={**parts, "milvus": self.connections[name], "name": named})
-        if any(c in name for c in ":/.@"):
-            return replace(node, value={**parts, "milvus": self.connection(where)})
-        hint = "write an address, or name one under connections:"
-        if self.connections:
-            hint = values.one_of(name, self.connections, "a connection")
-        return self.wrong(node, where.mark, f"there is no connection {values.show(where.value)}", hint)
+        found = self.milvus.connection(where)
+        if found is None:
+            return replace(node, value=BAD)
+        named = {"name": found["name"]} if "name" in found else {}
+        return replace(node, value={**parts, "milvus": found["at"], **named})
 
     def collection(self, node: Node) -> Node:
         """Lengthen ``from: X`` to ``data: [{from: X}]``, and what else has a short form."""
@@ -122,9 +129,6 @@ class _Sugar:
         if not isinstance(node.value, dict):
             return node
         parts = dict(node.value)
-        for key in _LATER_KEYS:
-            if key in parts:
-                self.report.add(parts.pop(key).at, _LATER.format(f"{key}:"), "remove it")
         if "from" in parts:
             source = parts.pop("from")
             if "data" in parts:
@@ -184,18 +188,20 @@ class _Sugar:
         if not isinstance(node.value, dict):
             return node
         if len(node.value) != 1:
-            hint = f"write {{KIND: PATH}} with one of {', '.join(FILE_KINDS)}"
+            hint = f"write {{KIND: PATH}} with one of {', '.join(FILE_KINDS)}, or {{milvus: ...}}"
             return self.wrong(node, node.at, "a source has one key, its kind", hint)
         return self.source_of_kind(node, *next(iter(node.value.items())))
 
     def source_of_kind(self, node: Node, kind: str, inner: Node) -> Node:
         """Lengthen what is written under a kind."""
         if kind in _LATER_SOURCES:
-            hint = f"this release reads {', '.join(FILE_KINDS)}"
+            hint = f"this release reads milvus, {', '.join(FILE_KINDS)}"
             return self.wrong(node, inner.at, _LATER.format(f"copying from {kind}"), hint)
+        if kind == "milvus":
+            return self.milvus.source(inner)
         if kind not in FILE_KINDS:
-            hint = values.one_of(kind, FILE_KINDS)
-            return self.wrong(node, inner.at, f"'{kind}' is not a kind of file", hint)
+            hint = values.one_of(kind, ["milvus", *FILE_KINDS])
+            return self.wrong(node, inner.at, f"'{kind}' is not a kind of source", hint)
         if not isinstance(inner.value, dict):
             return self.file(node, Node(kind, inner.at), inner, {})
         options = dict(inner.value)

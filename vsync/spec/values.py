@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from difflib import get_close_matches
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 WRONG = "vsync_wrong"
 REPORTED = "vsync_reported"
 
+SAME_NAME = "{collection}"
+
 _SHOWN = 60
+_ALL = 100
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%\Z")
 _UNITS = {"B": 1, **{f"{p}B": 10 ** (3 * (i + 1)) for i, p in enumerate("kMGT")}, "KB": 1000}
 _UNITS |= {f"{p}iB": 2 ** (10 * (i + 1)) for i, p in enumerate("KMGT")}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)\Z")
@@ -136,6 +141,57 @@ def size(value: Any) -> int:
     if match is None or (match[2] or "B") not in _UNITS:
         raise wrong(f"this must be a size, not {show(value)}", hint)
     return int(float(match[1]) * _UNITS[match[2] or "B"])
+
+
+def some_text(value: Any) -> str:
+    """Take text that is not empty."""
+    found = text(value)
+    if not found.strip():
+        raise wrong("this text is empty", "write something, or remove the key")
+    return found
+
+
+def one_collection(value: Any) -> str:
+    """Take the name of one collection of a source, by whatever rule that source has for names."""
+    found = some_text(value)
+    if any(c in found for c in "*?["):
+        what = f"{show(value)} is a choice of collections, and an item of data reads one"
+        raise wrong(what, "write an item of data for each, or copy: for many collections as they are")
+    return found
+
+
+def rename(value: Any) -> str:
+    """Take what collections are called, with ``{collection}`` in it."""
+    found = text(value)
+    if found.count(SAME_NAME) != 1 or any(c in found.replace(SAME_NAME, "") for c in "{}"):
+        what = f"{show(value)} does not tell collections apart: {SAME_NAME} stands in it once, and no other braces"
+        raise wrong(what, f'write "{SAME_NAME}_v2"')
+    return found
+
+
+def bound(value: Any) -> int | str:
+    """Take a percent such as ``10%`` as text, or a number of rows."""
+    value = value if isinstance(value, Filled) else plain(value)
+    hint = "write a percent such as 10%, or a number of rows"
+    if isinstance(value, Filled) and WHOLE.match(value.strip()):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise wrong(f"{value} does not fit here", hint)
+        return value
+    match = _PERCENT.match(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise wrong(f"this must be a percent or a number of rows, not {show(value)}", hint)
+    if Fraction(match[1]) > _ALL:
+        raise wrong(f"{show(value)} is more than there is", hint)
+    return f"{match[1]}%"
+
+
+def part(bounded: int | str, whole: int) -> int:
+    """Tell how many of ``whole`` what :func:`bound` took allows, rounded down."""
+    if isinstance(bounded, int):
+        return min(bounded, whole)
+    return int(whole * Fraction(bounded.removesuffix("%")) / _ALL)
 
 
 def show_size(count: int) -> int | str:

@@ -134,7 +134,11 @@ def _is_text(value: str) -> bool:
 
 def _is_token(path: tuple[str | int, ...]) -> bool:
     """Tell whether a path is a token's: it is refused as it is written."""
-    return path[-1:] == ("token",) and (path[:1] == ("connections",) or path[:2] == ("target", "milvus"))
+    if path[-1:] != ("token",):
+        return False
+    if path[:1] == ("copy",) or (path[:1] == ("collections",) and path[2:3] in {("from",), ("data",)}):
+        return path[-3:-1] == ("from", "milvus") or path[-4:-1] == ("from", "milvus", "at")
+    return path[:1] == ("connections",) or path[:2] == ("target", "milvus")
 
 
 def _is_free(path: tuple[str | int, ...]) -> bool:
