@@ -10,12 +10,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from vsync.connectors.base import Acked, KeyRange
-from vsync.errors import Problem, TargetError, TooLargeError, TransientError
+from vsync.connectors import columns as cols
+from vsync.connectors.base import Acked, Bounds, Column, Description, Fingerprint, KeyRange
+from vsync.errors import Problem, SourceChangedError, SourceError, TargetError, TooLargeError, TransientError
 from vsync.rows import Rules, arrow_type
 from vsync.schema import Collection, Index, LiveCollection
 
@@ -273,6 +275,11 @@ class ModelTarget:
     def reader(self, collection: Collection, partition: str | None) -> ModelReader:
         return ModelReader(self, collection, partition)
 
+    def source(
+        self, collection: str, partition: str | None, *, where: str | None = None, load: bool = False
+    ) -> ModelSource:
+        return ModelSource(self, collection, partition, where=where, load=load)
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -396,6 +403,69 @@ class ModelReader:
         chosen = [places[name] for name in fields]
         columns = [pa.array([row[place] for row in rows], arrow_type(field)) for place, field in chosen]
         return pa.RecordBatch.from_arrays(columns, names=list(fields))
+
+
+class ModelSource:
+    """Satisfies :class:`vsync.connectors.base.CollectionSource`; it knows no filter."""
+
+    def __init__(
+        self, target: ModelTarget, collection: str, partition: str | None, *, where: str | None, load: bool
+    ) -> None:
+        table = target.server.tables.get(collection)
+        if where is not None:
+            raise SourceError("the model knows no filter")
+        if table is None or (partition is not None and partition not in table.rows):
+            raise SourceError(f"there is no {collection} {partition or ''}", where="model")
+        if not table.loaded and not load:
+            raise SourceError("is not loaded", where=f"model/{collection}")
+        self._owes = not table.loaded
+        self._target, self._table, self._partition = target, table, partition
+        self._reader = ModelReader(target, table.schema, partition)
+        self._closed = False
+        table.loaded = True
+
+    @property
+    def reader(self) -> ModelReader:
+        if self._closed:
+            raise SourceError("is closed")
+        return self._reader
+
+    def describe(self) -> Description:
+        schema = self._table.schema
+        kinds = {f.name: arrow_type(f) for f in schema.fields}
+        columns = tuple(Column(n, kind, str(schema.field(n)), cols.row_bytes(kind)) for n, kind in kinds.items())
+        rows = self.reader.count(KeyRange())
+        mine = tuple(sorted(a for a, c in self._target.aliases().items() if c == schema.name))
+        found = _live(self._table, count=False)
+        return Description(
+            locator="/".join(filter(None, ("model", schema.name, self._partition))),
+            fingerprint=Fingerprint(f"{self._table.id} {self._partition} {schema.fields}", 0),
+            rows=rows,
+            nbytes=int(rows * sum(c.row_bytes for c in columns)),
+            columns=columns,
+            suggested={c.name: c.name for c in columns},
+            collection=replace(found, schema=replace(found.schema, aliases=mine)),
+        )
+
+    def cut(self, columns: Sequence[str], chunk_bytes: int) -> list[Bounds]:
+        chosen = [arrow_type(f) for f in self._table.schema.fields if f.name in columns]
+        step = max(1, int(chunk_bytes / max(1.0, sum(map(cols.row_bytes, chosen)))))
+        found = [key for block in list(self.reader.keys()) for key in block.to_pylist()]
+        ends: list[Any] = [None, *found[step::step], None]
+        ranges = [KeyRange(lo, hi) for lo, hi in pairwise(ends)] if found else []
+        return [Bounds(i * step, min((i + 1) * step, len(found)), keys) for i, keys in enumerate(ranges)]
+
+    def read(self, bounds: Bounds, columns: Sequence[str]) -> pa.RecordBatch:
+        if bounds.keys is None:
+            raise SourceError("a collection is read by ranges of keys")
+        if self._target.collection_id(self._table.schema.name) != self._table.id:
+            raise SourceChangedError("is another collection now")
+        return self.reader.read(bounds.keys, columns)
+
+    def close(self) -> None:
+        if self._owes:
+            self._table.loaded = self._owes = False
+        self._closed = True
 
 
 def _within(key: Any, keys: KeyRange) -> bool:

@@ -30,8 +30,8 @@ from vsync.planning.choice import Choice
 from vsync.planning.facts import Facts, FileFacts, JournalFacts, SessionFacts, TargetFacts, UnitFacts
 from vsync.planning.origins import plain_origin
 from vsync.planning.steps import Plan, Unit, unit_key
-from vsync.planning.words import describe
 from vsync.planning.wanted import DataItem, Wanted, want
+from vsync.planning.words import describe
 from vsync.report.words import plan_lines
 from vsync.schema import LiveCollection
 from vsync.spec import parse_spec
@@ -213,6 +213,4 @@ def _session(words: dict[str, Any], destination: str, units: Sequence[UnitFacts]
 
 
 def _chunks(said: dict[str, list[int]], units: Sequence[UnitFacts]) -> dict[str, frozenset[int]]:
-    return {
-        u.unit.key: frozenset(numbers) for u in units for path, numbers in said.items() if u.unit.path == path
-    }
+    return {u.unit.key: frozenset(numbers) for u in units for path, numbers in said.items() if u.unit.path == path}

@@ -21,9 +21,6 @@ from vsync.rows import BadRow, bad_rows_error, columns_of, digest, take_rows
 from vsync.rows.losers import without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from vsync.applying.identity import Identities
     from vsync.applying.retry import Limiter, Retry
     from vsync.connectors.base import Acked, Target, Writer
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from vsync.planning.steps import CopyChunk, Destination, Unit
     from vsync.rows import Taken
     from vsync.schema import Collection
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

@@ -2,6 +2,8 @@
 
 A *source* is one file or one collection, opened. It is described, cut into chunks, and read chunk by chunk:
 
+A file is one as follows; how a collection that lives differs, :class:`CollectionSource` says.
+
 - ``describe`` reads headers, not rows, and says the same for the same content whenever it is asked.
 - ``cut`` is deterministic: the same content and arguments give the same bounds, on any machine. The bounds cover
   every row once, in order.
@@ -182,6 +184,22 @@ class Reader(Protocol):
         """Count the entities of a range: also those under one key, and keys that no query returns."""
 
 
+class CollectionSource(Source, Protocol):
+    """A collection, or one of its partitions, as a source: it lives, so that its chunks are ranges of keys.
+
+    What reading sees is what was written before the source was opened; what others write meanwhile may be seen or not.
+    ``cut`` scans the keys, and may cut otherwise the next time; the first range is open below and the last one above,
+    so that they bring what came since. ``read`` gives the rows of a range, ascending by key, each key once. The
+    fingerprint's content tells one collection from another that took its name, not what it holds. Reading may raise
+    :class:`vsync.errors.TransientError`, which the caller tries again, and :class:`vsync.errors.SourceChangedError`
+    where it is another collection by now, or not there or loaded any more.
+    """
+
+    @property
+    def reader(self) -> Reader:
+        """What it holds, asked by keys."""
+
+
 class Target(Protocol):
     """A database that collections live in; see the module's docstring for what its methods promise."""
 
@@ -279,6 +297,15 @@ class Target(Protocol):
 
     def reader(self, collection: Collection, partition: str | None) -> Reader:
         """Open what a loaded collection that is there holds (``None``: all partitions), as of now."""
+
+    def source(
+        self, collection: str, partition: str | None, *, where: str | None = None, load: bool = False
+    ) -> CollectionSource:
+        """Open a collection, or one of its partitions, as a source of the rows that ``where`` is true of.
+
+        ``where`` is in the server's own language. With ``load`` one that is not loaded is, until the last source of
+        this process that asked for it is closed. Raises SourceError where it cannot be read.
+        """
 
     def close(self) -> None:
         """Give back connections; for Milvus Lite the folder's lock too."""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from vsync.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from vsync.connectors.base import Bounds, Column
 
@@ -26,11 +26,16 @@ def pick(columns: Sequence[Column], names: Sequence[str], where: str) -> list[Co
     known = {c.name: c for c in columns}
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            more = ", ..." if len(known) > _MANY else ""
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join([*known][:_MANY])}{more}"
-            raise SourceError(f"there is no column {name!r}", where=where, hint=hint)
+            raise SourceError(f"there is no column {name!r}", where=where, hint=near(name, known))
     return [known[name] for name in names]
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Make the hint for a name that is not there: the nearest one that is, or those that there are."""
+    names = list(known)
+    if found := get_close_matches(name, names, n=1):
+        return f"did you mean {found[0]!r}?"
+    return f"there are {', '.join(names[:_MANY])}{', ...' if len(names) > _MANY else ''}" if names else "there are none"
 
 
 def check_bounds(bounds: Bounds, rows: int, where: str) -> None:

@@ -64,7 +64,9 @@ def places(data: DataSpec, sources: Sources) -> list[Place]:
     if said.partitions is not None:
         unmatched = said.partitions.unmatched(names)
         if unmatched:
-            wrong = [Problem(f"no partition matches {p}", said.label, f"there are {', '.join(names)}") for p in unmatched]
+            wrong = [
+                Problem(f"no partition matches {p}", said.label, f"there are {', '.join(names)}") for p in unmatched
+            ]
             raise SourceError(wrong)
         names = said.partitions.chosen(names)
     return [

@@ -192,7 +192,9 @@ def _content(
         return recorded.content
     key = unit_key(data.destination, origins, recorded.content)
     for bounds, was in known.journal.digests(known.target.identity, key):
-        rows = take_rows(source.read(bounds, columns_of(data.mapping)), bounds.lo, data.mapping, known.target.rules).rows
+        rows = take_rows(
+            source.read(bounds, columns_of(data.mapping)), bounds.lo, data.mapping, known.target.rules
+        ).rows
         if digest(rows) != was:
             return f"{now.content}@{now.modified}"
     return recorded.content

@@ -190,7 +190,10 @@ def _uncertain(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
         return False
     if old.done:
         return at.rows != old.left
-    known = {u.unit.key: journal.acked.get(u.unit.key, frozenset()) | journal.in_doubt.get(u.unit.key, frozenset()) for u in units}
+    known = {
+        u.unit.key: journal.acked.get(u.unit.key, frozenset()) | journal.in_doubt.get(u.unit.key, frozenset())
+        for u in units
+    }
     return any(len(known[u.unit.key]) < len(u.bounds) for u in units)
 
 

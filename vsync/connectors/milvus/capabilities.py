@@ -37,6 +37,8 @@ class Capabilities:
     auto_id_varchar: bool = True
     databases: bool = True
     partitions: bool = True
+    loads_partitions: bool = True
+    """Whether some partitions can be loaded and others not."""
     aliases: bool = True
     tells_description: bool = True
     """Whether descriptions are kept; where not, they are left out and not compared."""
@@ -83,6 +85,7 @@ _LITE_3 = Capabilities(
     auto_id_varchar=False,
     tells_description=False,
     tells_layout=False,
+    loads_partitions=False,
     tells_array_max_length=False,
     tells_ids=False,
     timestamps=False,
@@ -143,6 +146,7 @@ _LITE_2 = replace(
     partition_key=False,
     databases=False,
     partitions=False,
+    loads_partitions=False,
     aliases=False,
     tells_layout=False,
     timestamps=False,

@@ -21,7 +21,7 @@ from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
 from vsync.errors import TargetError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vsync.connectors.milvus.client import Client
     from vsync.schema import Collection, Field, Index
@@ -150,7 +150,7 @@ def drop_partition(client: Client, collection: str, partition: str) -> None:
     """Drop a partition with its rows, released first where the server wants it."""
     if partition not in partitions(client, collection):
         return
-    if client.server.kind != LITE and load_state(client, collection) != common_pb2.LoadStateNotLoad:
+    if client.server.kind != LITE and _load_state(client, collection, ()) != common_pb2.LoadStateNotLoad:
         release_request = milvus_pb2.ReleasePartitionsRequest(collection_name=collection, partition_names=[partition])
         client.call("ReleasePartitions", release_request, doing=f"releasing {partition} of {collection}")
     request = milvus_pb2.DropPartitionRequest(collection_name=collection, partition_name=partition)
@@ -213,9 +213,21 @@ def drop_index(client: Client, collection: str, field: str) -> None:
     client.call("DropIndex", request, doing=f"dropping the index of {collection}.{field}")
 
 
-def load_state(client: Client, collection: str) -> int:
-    """Ask whether a collection is loaded: a value of Milvus's LoadState."""
-    request = milvus_pb2.GetLoadStateRequest(collection_name=collection)
+def load_state(client: Client, collection: str, partition: str | None = None) -> int:
+    """Ask whether a collection, or a partition of it, is loaded: a value of Milvus's LoadState.
+
+    A collection of which only some partitions are loaded counts as not loaded: Milvus answers questions about all of
+    it from those alone, and does not say so.
+    """
+    chosen = [] if partition is None else [partition]
+    state = _load_state(client, collection, chosen)
+    if chosen or state != common_pb2.LoadStateLoaded or not client.server.holds.loads_partitions:
+        return state
+    return _load_state(client, collection, partitions(client, collection))
+
+
+def _load_state(client: Client, collection: str, chosen: Sequence[str]) -> int:
+    request = milvus_pb2.GetLoadStateRequest(collection_name=collection, partition_names=chosen)
     return int(client.call("GetLoadState", request).state)
 
 
@@ -262,7 +274,7 @@ def _index_again(client: Client, collection: str) -> None:
 
 def release(client: Client, collection: str) -> None:
     """Release a collection where it is loaded."""
-    if load_state(client, collection) != common_pb2.LoadStateNotLoad:
+    if _load_state(client, collection, ()) != common_pb2.LoadStateNotLoad:
         request = milvus_pb2.ReleaseCollectionRequest(collection_name=collection)
         client.call("ReleaseCollection", request, doing=f"releasing {collection}")
 
@@ -290,7 +302,7 @@ def count(client: Client, collection: str, key: Field, partition: str | None) ->
         answer = client.call("GetPartitionStatistics", request, doing=f"counting {collection}")
         return next(int(stat.value) for stat in answer.stats if stat.key == "row_count")
     if not client.server.holds.counts_unloaded:
-        state = load_state(client, collection)
+        state = load_state(client, collection, partition)
         if state == common_pb2.LoadStateLoading:
             # To take it for not loaded would decide by chance: one that is, is again in a moment, after a restart.
             raise _not_ready(client, f"counting {collection}")

@@ -63,6 +63,11 @@ def everything(key: Field) -> str:
     return f"{key.name} >= {LOWEST + 1} or {edges(key)[LOWEST]}"
 
 
+def both(where: str | None, expression: str) -> str:
+    """Ask for the rows of which a filter is true too; the filter is whole by itself: its brackets are even."""
+    return expression if where is None else f"({where}) and ({expression})"
+
+
 def deletable(key: Field, values: Sequence[int | str]) -> list[str]:
     """Ask for the rows with these keys by lists, which also an unloaded collection deletes by; -2^63 by itself."""
     plain = [value for value in values if value != LOWEST]

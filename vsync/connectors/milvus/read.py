@@ -48,9 +48,12 @@ FRESH_SECONDS = 60.0
 class MilvusReader:
     """See :class:`vsync.connectors.base.Reader`. Used by several threads at once."""
 
-    def __init__(self, client: Client, collection: Collection, partition: str | None) -> None:
+    def __init__(
+        self, client: Client, collection: Collection, partition: str | None, *, where: str | None = None
+    ) -> None:
         self._client = client
         self._collection = collection
+        self._where = where
         self._partitions = () if partition is None else (partition,)
         self._at: tuple[int | None, float] = (None, -math.inf)
         self.holds, self.place = client.server.holds, client.place
@@ -124,6 +127,7 @@ class MilvusReader:
 
     def _answer(self, expression: str, fields: Sequence[str], limit: int | None, order: Sequence[str]) -> Any:
         name, at = self._collection.name, self._now()
+        expression = keys.both(self._where, expression)
         question = keys.query(name, expression, fields, partitions=self._partitions, limit=limit, at=at, order=order)
         return ddl.ask(self._client, question, doing=f"reading {name}")
 

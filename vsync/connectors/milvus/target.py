@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vsync.connectors.milvus import clear, ddl, describe
+from vsync.connectors.milvus import clear, ddl, describe, live
 from vsync.connectors.milvus.capabilities import LITE
 from vsync.connectors.milvus.conflicts import conflicts, losses
 from vsync.connectors.milvus.failures import COLLECTION_NOT_FOUND, GONE_HINT, GoneError
 from vsync.connectors.milvus.read import MilvusReader
+from vsync.connectors.milvus.source import MilvusSource
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
 from vsync.connectors.milvus.write import MilvusWriter
 from vsync.errors import ConflictError, TargetError
-from vsync.schema import LiveCollection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from vsync.connectors.milvus.client import Client
     from vsync.errors import Problem
-    from vsync.schema import Collection, Index, Rules
+    from vsync.schema import Collection, Index, LiveCollection, Rules
 
 
 class MilvusTarget:
@@ -64,49 +64,24 @@ class MilvusTarget:
         """Describe those of these collections that are there."""
         if not self.has_database():
             return {}
-        found = {name: self._observe(name, count=count) for name in names}
-        return {name: live for name, live in found.items() if live is not None}
-
-    def _observe(self, name: str, *, count: bool) -> LiveCollection | None:
-        answer = ddl.look(self._client, name) if self._client.there else None
-        if answer is None:
-            return None
-        client, holds = self._client, self._client.server.holds
-        # One that could not be built counts as none: a plan then has it built again.
-        indexes = [i for i in ddl.indexes(client, name) if i.state != common_pb2.IndexState.Failed]
-        schema = describe.read_collection(answer, holds, ddl.partitions(client, name), indexes)
-        key, own = schema.primary, schema.partitions
-        places = [] if own is None else [describe.DEFAULT_PARTITION, *own]
-        # The embedded server releases everything at each start: being loaded is no state of its own.
-        loaded = None if client.folder else ddl.load_state(client, name) == common_pb2.LoadStateLoaded
-        rows = ddl.count(client, name, key, None) if count else None
-        by_partition = {place: ddl.count(client, name, key, place) for place in places} if count else {}
-        return LiveCollection(schema, describe.identity(answer, holds) or client.born, loaded, rows, by_partition)
+        found = {name: live.observe(self._client, name, count=count) for name in names}
+        return {name: one for name, one in found.items() if one is not None}
 
     def collection_id(self, name: str) -> str | None:
         """Tell what a collection is known by, or that there is none."""
-        answer = ddl.look(self._client, name) if self._client.there else None
-        return None if answer is None else describe.identity(answer, self._client.server.holds) or self._client.born
+        return live.collection_id(self._client, name)
 
     def collections(self) -> list[str]:
         """List the names of all collections."""
-        if not self.has_database() or not self._client.there:
-            return []
-        answer = self._client.call("ShowCollections", milvus_pb2.ShowCollectionsRequest(), doing="listing collections")
-        return sorted(answer.collection_names)
+        return live.collections(self._client)
 
     def aliases(self) -> dict[str, str]:
         """Map every alias of the database to its collection."""
-        return ddl.aliases(self._client) if self.has_database() and self._client.there else {}
+        return live.aliases(self._client)
 
     def has_database(self) -> bool:
-        """Tell whether the database is there. ``default`` always is, also for users who may not list them."""
-        client = self._client
-        return client.database == "default" or (client.there and client.database in self._databases())
-
-    def _databases(self) -> list[str]:
-        answer = self._client.call("ListDatabases", milvus_pb2.ListDatabasesRequest(), doing="listing databases")
-        return list(answer.db_names)
+        """Tell whether the database is there."""
+        return live.has_database(self._client)
 
     def conflicts(self, desired: Collection) -> list[Problem]:
         """Name what this server cannot hold."""
@@ -204,6 +179,12 @@ class MilvusTarget:
                 hint="load it, or have it loaded: `load: true` and vsync apply",
             )
         return MilvusReader(self._client, collection, partition)
+
+    def source(
+        self, collection: str, partition: str | None, *, where: str | None = None, load: bool = False
+    ) -> MilvusSource:
+        """Open a collection, or a partition of it, as a source; see :class:`MilvusSource`."""
+        return MilvusSource(self._client, collection, partition, where=where, load=load)
 
     def close(self) -> None:
         """Give back the connection and the folder."""
