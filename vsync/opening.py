@@ -6,12 +6,12 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.registry import open_source
-from vsync.errors import SourceChangedError, VsyncError
+from vsync.errors import SourceChangedError
 from vsync.spec import MilvusSource, expand
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Sources:
 
     @contextmanager
     def look(self, address: str, path: str, options: Mapping[str, Any]) -> Iterator[Source]:
-        """Open a source to plan from, as it is now. A collection stays open: the plan's keys are not read twice."""
+        """Open a source to plan from, as it is now. A collection stays open: what was loaded for it is needed again."""
         if isinstance(data_of(self.spec, address).source, MilvusSource):
             with self._kept(address, path, options) as source:
                 yield source
@@ -131,18 +131,14 @@ class Sources:
                 self._open.pop(key).close()
 
     def close(self) -> None:
-        """Close them all, whatever it takes; raises the first error that closing met."""
-        failed: list[VsyncError] = []
-        with self._lock:
-            for held in (*self._open.values(), *self._databases.values()):
-                try:
-                    held.close()
-                except VsyncError as e:
-                    failed.append(e)
+        """Close them all, whatever it takes; raises what closing met last."""
+        with self._lock, ExitStack() as stack:
+            for database in self._databases.values():
+                stack.callback(database.close)
+            for source in self._open.values():
+                stack.callback(source.close)
             self._open.clear()
             self._databases.clear()
-        if failed:
-            raise failed[0]
 
 
 def _once(function: Callable[..., Any], *args: Any) -> Any:

@@ -121,7 +121,7 @@ def plan_of(scenario: Scenario) -> Plan:
 def _items(spec: Spec, name: str, sources: dict[str, Any]) -> list[DataItem]:
     items = []
     for index, data in enumerate(spec.collections[name].data):
-        paths = tuple(p for p in sources if fnmatch.fnmatch(p, data.source.path))
+        paths = tuple(p for p in sources if fnmatch.fnmatch(p, data.source.label))
         items.append(DataItem(index, data, paths, tuple(_description(p, sources[p]) for p in paths)))
     return items
 

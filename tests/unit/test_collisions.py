@@ -54,7 +54,10 @@ def test_losers_are_those_that_a_dictionary_finds(
         patch.setattr(collisions, "RECORDS_IN_MEMORY", in_memory)
         found = find_collisions(len(keys), sum(map(len, keys)), blocks_of(keys, kind), last_wins=last_wins)
     expected = losers_of(keys, last_wins=last_wins)
-    assert found.losers == expected
+    assert {n: found.rows(n) for n in range(len(keys)) if found.rows(n)} == expected
+    for n, those in enumerate(keys):
+        losing = {those[row] for row in expected.get(n, ())}
+        assert found.keys(n, blocks_of(keys, kind)) == tuple(k for k in those if k in losing)
     assert found.count == sum(map(len, expected.values()))
     for (unit, row), (other, lost) in found.examples:
         assert keys[unit][row] == keys[other][lost], "a winner and a loser share their key"
@@ -76,7 +79,7 @@ def test_what_is_spilled_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(collisions, "_collide", collide)
     found = find_collisions(2, 102, blocks_of(keys, pa.int64()))
-    assert found.losers == {0: (100,), 1: (0,)}
+    assert (found.rows(0), found.rows(1)) == ((100,), (0,))
     assert seen
     assert not list(tmp_path.iterdir())
 
@@ -90,4 +93,4 @@ def test_keys_that_ascend_are_told_without_remembering_any(monkeypatch: pytest.M
 def test_more_losers_than_are_worth_keeping_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collisions, "MOST_LOSERS", 10)
     found = find_collisions(1, 50, blocks_of([[7] * 50], pa.int64()))
-    assert (found.count, found.losers) == (49, {})
+    assert (found.count, len(found.lost)) == (49, 0)

@@ -6,7 +6,6 @@ Where keys are there already it compares them, both sides in the order of their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from vsync.rows import FromColumn
 from vsync.spec import MilvusSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 

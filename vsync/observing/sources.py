@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vsync.connectors.files import expand
 from vsync.connectors.registry import FILE_KINDS
@@ -23,7 +22,7 @@ from vsync.spec import FileSource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vsync.connectors.base import Bounds, Description, Source, Target
+    from vsync.connectors.base import Bounds, CollectionSource, Description, Source, Target
     from vsync.opening import Sources
     from vsync.planning.steps import Plan
     from vsync.schema import LiveCollection
@@ -67,18 +66,24 @@ def open_items(spec: Spec, name: str, sources: Sources, problems: list[Problem])
 def _files(spec: Spec, index: int, data: DataSpec, address: str, sources: Sources) -> DataItem:
     """Describe the files of an item; raises SourceError with what is wrong of each."""
     assert isinstance(data.source, FileSource)
-    said, described, wrong = data.source, [], []
+    said, wrong = data.source, list[Problem]()
     found = expand(said.path, spec.folder, FILE_KINDS[said.kind].suffixes)
     paths = tuple(_relative(p, spec.folder) for p in found)
-    for path in paths:
-        try:
-            with closing(sources.open(address, path, said.options)) as source:
-                described.append(source.describe())
-        except SourceError as e:
-            wrong += e.problems
+    described = [_described(address, path, said.options, sources, wrong) for path in paths]
     if wrong:
         raise SourceError(wrong)
-    return DataItem(index, data, paths, tuple(described), options=said.options)
+    return DataItem(index, data, paths, tuple(d for d in described if d is not None), options=said.options)
+
+
+def _described(
+    address: str, path: str, options: Mapping[str, Any], sources: Sources, wrong: list[Problem]
+) -> Description | None:
+    try:
+        with sources.look(address, path, options) as source:
+            return source.describe()
+    except SourceError as e:
+        wrong += [Problem(_both(p), None, p.hint) for p in e.problems]
+        return None
 
 
 def _partitions(index: int, data: DataSpec, address: str, sources: Sources) -> list[DataItem]:
@@ -139,7 +144,7 @@ def _unit(
         bounds = bounds or _frozen(key, known.saved)
         if bounds is None and lives:
             there = None if known.whole else known.live.get(wanted.declared.name)
-            bounds = cut_of(spec, wanted, data, source, known.target, there, columns)
+            bounds = cut_of(spec, wanted, data, cast("CollectionSource", source), known.target, there, columns)
         elif bounds is None:
             bounds = tuple(source.cut(columns, spec.defaults.chunk_bytes))
     rows = sum(b.rows for b in bounds)
@@ -192,9 +197,8 @@ def _content(
         return recorded.content
     key = unit_key(data.destination, origins, recorded.content)
     for bounds, was in known.journal.digests(known.target.identity, key):
-        rows = take_rows(
-            source.read(bounds, columns_of(data.mapping)), bounds.lo, data.mapping, known.target.rules
-        ).rows
+        batch = source.read(bounds, columns_of(data.mapping))
+        rows = take_rows(batch, bounds.lo, data.mapping, known.target.rules).rows
         if digest(rows) != was:
             return f"{now.content}@{now.modified}"
     return recorded.content

@@ -1,4 +1,4 @@
-"""What a new collection takes over from the collection that its rows come from, where the spec does not say otherwise."""
+"""What a new collection takes over from the one that its rows come from, where the spec does not say otherwise."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from vsync.planning.steps import Fidelity
 from vsync.rows import FromColumn
-from vsync.schema import Collection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vsync.rows import Origin
-    from vsync.schema import Field
+    from vsync.schema import Collection, Field
 
 KEYS_KEPT = "the keys that its server made are kept, as plain keys: new rows bring their own"
 

@@ -190,11 +190,9 @@ def _uncertain(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
         return False
     if old.done:
         return at.rows != old.left
-    known = {
-        u.unit.key: journal.acked.get(u.unit.key, frozenset()) | journal.in_doubt.get(u.unit.key, frozenset())
-        for u in units
-    }
-    return any(len(known[u.unit.key]) < len(u.bounds) for u in units)
+    none: frozenset[int] = frozenset()
+    known = [journal.acked.get(u.unit.key, none) | journal.in_doubt.get(u.unit.key, none) for u in units]
+    return any(len(chunks) < len(u.bounds) for chunks, u in zip(known, units, strict=True))
 
 
 def _refused(base: Destination, problem: Problem) -> Brought:
