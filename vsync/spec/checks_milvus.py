@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vsync.schema import NAME
 from vsync.spec.sources import MilvusSource
 from vsync.spec.values import SAME_NAME, show
 
@@ -83,6 +84,9 @@ def check_copies(checks: Checks, spec: Spec) -> None:
     scoped = any(collection.scope is not None for collection in spec.collections.values())
     for number, copy in enumerate(spec.copies):
         path = ("copy", number)
+        if not NAME.match(copy.renamed("x")):
+            what = f"{show(copy.rename)} makes no name of a collection"
+            checks.problem((*path, "rename"), what, "a name has letters, digits and _, and begins with no digit")
         if copy.rename == SAME_NAME and copy.source.at.is_same(spec.target.milvus):
             hint = f'write rename: "{SAME_NAME}_copy", or copy from another database'
             checks.problem((*path, "from"), "a database is not copied into itself", hint)
