@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.registry import open_source
 from vsync.errors import SourceChangedError
-from vsync.spec import MilvusSource, expand
+from vsync.spec import MilvusSource
+from vsync.spec.copying import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
