@@ -448,7 +448,7 @@ def test_every_spec_reads_back_from_its_long_form(
     assert again.to_yaml() == spec.to_yaml()
     for name, collection in written.items():
         for item, data in zip(collection["data"], spec.collections[name].data, strict=True):
-            assert data.source.path == next(
+            assert data.source.label == next(
                 value if isinstance(value, str) else value["path"] for value in item["from"].values()
             )
             if "map" in item:

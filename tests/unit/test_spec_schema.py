@@ -88,7 +88,8 @@ def test_the_docs_show_the_long_form_of_their_first_example() -> None:
 
 def test_the_docs_name_every_key() -> None:
     page = (ROOT / "docs" / "spec.md").read_text("utf-8")
-    for name in ("CollectionSpec", "FieldSpec", "DataSpec", "IndexSpec", "Connection", "Secret"):
+    named = ("CollectionSpec", "FieldSpec", "DataSpec", "IndexSpec", "Connection", "Secret")
+    for name in (*named, "CopySpec", "MilvusSource", "MilvusCollections", "Names"):
         for key in json_schema()["$defs"][name]["properties"]:
             assert re.search(rf"`{key}`|`{key}:|{key}:|\b{key}\b[`,]", page), f"{name}.{key}"
 
@@ -116,6 +117,19 @@ def test_the_docs_name_every_key() -> None:
             "version: 1\ntarget: x.db\ncollections: {a: {data: [{from: {numpy: x}, map: {a: $row, "
             "b: {const: null}, c: {const: [1]}}}]}}"
         ),
+        (
+            "version: 1\ntarget: x.db\nconnections: {p: http://h:1}\ncollections: {a: {from: {milvus: {at: p, "
+            "collection: c, partitions: [a, b*]}}}, b: {from: {milvus: {uri: y.db, token: {env: T}, "
+            "collection: c, where: 'a > 1', load_source: true, partitions: {deny: [x]}}}}, "
+            "c: {write: mirror, max_delete: 5, scope: 'a > 1', accept_loss: [collection.c.field.f]}}"
+        ),
+        (
+            "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {at: {uri: y.db}, collections: 'a*', partitions: p}}, "
+            "write: mirror, max_delete: 0.5%}, {from: {milvus: {at: z.db}}, rename: 'z_{collection}', "
+            "load: true, properties: {a: 1}}]"
+        ),
+        "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {at: y.db}}, rename: '${R:-a}_{collection}'}]",
+        "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {at: y.db}}}]\ncollections: {}",
     ],
 )
 def test_short_forms_are_accepted_by_both(text: str) -> None:
@@ -131,6 +145,18 @@ def test_short_forms_are_accepted_by_both(text: str) -> None:
         "version: 1\ntarget: {hdf5: x}\ncollections: {a: {from: x.h5}}",
         "version: 1\ntarget: x.db\ncollections: {}",
         "version: 1\ntarget: x.db\ncopy: []\ncollections: {a: {from: x.h5}}",
+        "version: 1\ntarget: x.db\ncopy: [{write: append}]",
+        "version: 1\ntarget: x.db\ncopy: [{from: x.h5}]",
+        "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {}}}]",
+        "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {at: y.db, collection: a}}}]",
+        "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {at: y.db, collections: []}}}]",
+        "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {at: y.db}}, rename: x}]",
+        "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {at: y.db}}, fields: {}}]",
+        "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus: {at: y.db}}}}",
+        "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus: {at: y.db, uri: z.db, collection: a}}}}",
+        "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus: {uri: y.db, token: secret, collection: b}}}}",
+        "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus: {at: y.db, collection: b, name: x}}}}",
+        "version: 1\ntarget: x.db\ncollections: {a: {write: mirror, max_delete: lots}}",
         "version: 1\ntarget: x.db\ncollections: {a-b: {from: x.h5}}",
         "version: 1\ntarget: x.db\ncollections: {a: {from: x.h5, data: []}}",
         "version: 1\ntarget: x.db\ncollections: {a: {frm: x.h5}}",

@@ -14,7 +14,7 @@ from vsync.spec import Secret, load_spec, load_variables, parse_spec
 def path_of(written: str, variables: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> str:
     text = f'version: 1\ntarget: x.db\ncollections: {{a: {{from: {{hdf5: "{written}"}}}}}}\n'
     spec = parse_spec(text, folder=Path(), variables=variables or {}, environ=environ or {})
-    return spec.collections["a"].data[0].source.path
+    return spec.collections["a"].data[0].source.label
 
 
 def refused(written: str, **variables: str) -> str:
@@ -107,11 +107,11 @@ collections:
     assert a.fields["v"].dim == 128
     assert [f.default for f in a.fields.values()] == [None, None, True, -7, 2.5, "012"]
     assert (a.shards, a.load, a.write) == (2, True, "upsert")
-    assert a.data[0].source.path == "data/x.h5"
-    assert a.data[1].source.options == {"allow_lossy": True}
+    assert a.data[0].source.label == "data/x.h5"
+    assert a.data[1].source.long() == {"faiss": {"path": "data", "allow_lossy": True}}
     assert a.data[0].map is not None
     assert [m.long() for m in a.data[0].map.values()] == ["$row", {"const": "2024"}]
-    for value in (spec.target.milvus.uri, a.data[0].source.path, a.write):
+    for value in (spec.target.milvus.uri, a.data[0].source.label, a.write):
         assert type(value) is str
 
 

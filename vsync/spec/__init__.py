@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsync.spec.bind import bind
 from vsync.spec.checks import check
+from vsync.spec.copying import expand
 from vsync.spec.document import Places, Spec
 from vsync.spec.models import (
     CollectionSpec,
@@ -52,6 +53,7 @@ __all__ = [
     "PartitionSpec",
     "Secret",
     "Spec",
+    "expand",
     "json_schema",
     "load_spec",
     "load_variables",

@@ -11,7 +11,7 @@ from vsync.spec.scalars import TrapError, resolve
 
 _WIDTH = 96
 # How many levels of a section stand one below the other; what is deeper stands on one line where it fits.
-_BLOCKS = {"collections": 3, "connections": 1}
+_BLOCKS = {"collections": 3, "copy": 1, "connections": 1}
 
 
 class _Dumper(yaml.SafeDumper):

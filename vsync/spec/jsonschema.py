@@ -115,7 +115,8 @@ def _shorten(parts: Json) -> None:
     collection["partitions"]["anyOf"] = [by_name, names]
     size: Json = parts["Defaults"]["properties"]["chunk_bytes"]
     size["anyOf"].append({"type": "string", "pattern": "^[0-9.]+ ?([kKMGT]i?)?B?$"})
-    collection["properties"]["additionalProperties"] = {"type": ["string", "number", "boolean"]}
+    for properties in (collection["properties"], parts["CopySpec"]["properties"]["properties"]):
+        properties["additionalProperties"] = {"type": ["string", "number", "boolean"]}
 
 
 def _shorten_milvus(parts: Json) -> None:
