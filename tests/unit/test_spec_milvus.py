@@ -133,7 +133,10 @@ SOURCES = [
     (
         f"{{{OLD}, database: d}}",
         [
-            "at: says where it is, and database: beside it too; move database: to the connection: at: {uri: ..., database: ...}"
+            (
+                "at: says where it is, and database: beside it too; "
+                "move database: to the connection: at: {uri: ..., database: ...}"
+            )
         ],
     ),
     ("{at: od, collection: x}", ["there is no connection 'od'; did you mean old?"]),
@@ -394,3 +397,54 @@ def test_no_value_makes_anything_but_a_spec_or_its_problems(value: object, place
         for problem in problems(f"{key}: {json.dumps(written)}\n"):
             assert "Input should" not in problem
             assert re.match(r"\d+:\d+: \S", problem)
+
+
+TEXTS = st.one_of(
+    st.text("ab*?[]{}$ '\"\\#:é", min_size=1, max_size=8), st.sampled_from(["on", "012", "${X}", "*_tmp", "~"])
+)
+TEXTS = TEXTS.filter(lambda text: bool(text.strip()))
+CHOICES = st.one_of(
+    TEXTS,
+    st.lists(TEXTS, min_size=1, max_size=2),
+    st.fixed_dictionaries(
+        {}, optional={"allow": st.lists(TEXTS, min_size=1, max_size=2), "deny": st.lists(TEXTS, max_size=2)}
+    ),
+)
+ATS = st.one_of(
+    st.sampled_from(["old", "http://h:1", "./y.db"]).map(lambda at: {"at": at}),
+    st.just({"at": {"uri": "y.db", "token": {"cmd": ["a", "${b}"]}, "database": "d"}}),
+    st.just({"uri": "http://h:1", "token": {"file": "t"}}),
+)
+READING = {"partitions": CHOICES, "where": TEXTS, "load_source": st.booleans()}
+ONE = st.builds(lambda at, more: {**at, "collection": "c", **more}, ATS, st.fixed_dictionaries({}, optional=READING))
+MANY = st.builds(dict.__or__, ATS, st.fixed_dictionaries({}, optional={**READING, "collections": CHOICES}))
+RULES = {
+    "load": st.booleans(),
+    "strict": st.booleans(),
+    "write": st.sampled_from(["append", "upsert"]),
+    "shards": st.integers(1, 9),
+    "properties": st.dictionaries(TEXTS, TEXTS, max_size=2),
+}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(ONE, max_size=2),
+    st.lists(MANY, max_size=2),
+    st.fixed_dictionaries({}, optional=RULES),
+    st.fixed_dictionaries({}, optional=RULES),
+)
+def test_every_source_and_copy_reads_back_from_its_long_form(
+    one: list[dict[str, object]], many: list[dict[str, object]], own: dict[str, object], rules: dict[str, object]
+) -> None:
+    said: dict[str, object] = {"collections": {"a": {**own, "data": [{"from": {"milvus": source}} for source in one]}}}
+    if many:
+        said["copy"] = [{"from": {"milvus": source}, **rules, "rename": "r_{collection}"} for source in many]
+    spec = parse("".join(f"{key}: {json.dumps(value)}\n" for key, value in said.items()).replace("${", "$${"))
+    again = parse_spec(spec.to_yaml(), folder=Path(), environ={})
+    assert again == spec
+    assert again.digest == spec.digest
+    assert again.to_yaml() == spec.to_yaml()
+    assert [c.model_fields_set for c in again.collections.values()] == [
+        c.model_fields_set for c in spec.collections.values()
+    ] or not many
