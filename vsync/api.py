@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsync.errors import ConflictError, MismatchError, StalePlanError, VsyncError
+from vsync.errors import ConflictError, MismatchError, StalePlanError, VsyncError, refused
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
 from vsync.planning.steps import Clear, Plan, known_as
@@ -134,7 +134,8 @@ def make_plan(
     """Look at both ends and at the state, and plan; what a ``saved`` plan has frozen stays as it is there."""
     from vsync.observing import gather
 
-    facts = gather(sources.spec, target, sources, view, choice, saved=saved)
+    finished = saved is not None and view is not None and view.has_finished(target.identity, saved.id)
+    facts = gather(sources.spec, target, sources, view, choice, saved=None if finished else saved)
     made = build_plan(sources.spec, facts, choice)
     return replace(made, spec=spec.long(), spec_digest=spec.digest)
 
@@ -237,7 +238,7 @@ def _approve(saved: Plan | None, fresh: Plan, journal: Journal, confirm: Any) ->
 
 def _refuse_conflicts(made: Plan) -> None:
     if made.conflicts:
-        raise ConflictError(list(made.conflicts))
+        raise refused(list(made.conflicts))
 
 
 def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
@@ -259,7 +260,8 @@ def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
     for d in fresh.destinations:
         was = seen.get(d.address)
         clears = Clear(d.address) in approved
-        if was is not None and not resumes and (was.probe != d.probe or (clears and was.before != d.before)):
+        counts = clears or (was is not None and was.write == "mirror")
+        if was is not None and not resumes and (was.probe != d.probe or (counts and was.before != d.before)):
             moved.append(f"{d.address} holds {d.before} rows, the plan saw {was.before}")
     if moved:
         raise StalePlanError(

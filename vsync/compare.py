@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vsync.applying.events import Waiting
     from vsync.checking import Side
     from vsync.checking.findings import Compared, Event, Finding, How
-    from vsync.planning.repair import Mend
     from vsync.planning.steps import Plan
     from vsync.spec import Spec
 
@@ -59,7 +58,7 @@ def check(
     """
     from vsync.applying.retry import Retry
     from vsync.applying.settings import TRANSFERS
-    from vsync.checking import Checks, Ways, check_sides, sides
+    from vsync.checking import Checks, Ways, check_sides, mend_of, sides
     from vsync.observing import gather
     from vsync.planning.repair import repair_plan
 
@@ -80,7 +79,7 @@ def check(
         )
         compared = check_sides(found, ways, Checks(how, one_way, sample, drawn_by))
         mends = [mend_of(side, one, noted) for side, one in zip(found, compared, strict=True)]
-        made = repair_plan(sources.spec, facts, choice, mends) if repair else None
+        made = repair_plan(spec, facts, choice, mends) if repair else None
         done = Checked(target.label, tuple(compared), drawn_by if how == "sample" else None, made)
         identity = target.identity
     if not one_way:
@@ -108,7 +107,7 @@ def _record(path: Path, target: str, sides: Sequence[Side], compared: Sequence[C
 def _noting(say: Callable[[Event | Waiting], None], noted: list[Finding]) -> Callable[[Event | Waiting], None]:
     """Keep the findings that pass by, no more than can be mended."""
     from vsync.checking.findings import Found
-    from vsync.planning.repair import MOST_ROWS
+    from vsync.planning.mend import MOST_ROWS
 
     def hear(event: Event | Waiting) -> None:
         if isinstance(event, Found) and len(noted) <= MOST_ROWS:
@@ -116,48 +115,6 @@ def _noting(say: Callable[[Event | Waiting], None], noted: list[Finding]) -> Cal
         say(event)
 
     return hear
-
-
-def mend_of(side: Side, compared: Compared, noted: Sequence[Finding]) -> Mend:
-    """Say of a destination's findings what is to be mended."""
-    from vsync.planning.repair import Mend, repaired_destination
-
-    to = repaired_destination(
-        side.address,
-        side.collection.name,
-        side.partition,
-        side.units,
-        side.session,
-        write=side.write,
-        skips=side.skips,
-        exclusive=side.exclusive,
-        counted=compared.target,
-    )
-    mend = Mend(to, side.collection, side.units, side.session, rows=_rows_in_the_end(side, compared))
-    doubled = {f.key for f in noted if f.address == side.address and f.symbol == "2"}
-    for f in (f for f in noted if f.address == side.address):
-        known = f.unit >= 0
-        if f.symbol == "-" and f.key is not None:
-            mend.extra.append(f.key)
-        elif f.symbol == "+" and not side.keyed:
-            mend.lost += 1
-        elif f.symbol == "2" and known:
-            mend.anew.setdefault(f.unit, []).append(f.row)
-        elif f.symbol == "2" and f.key is not None:
-            mend.copies += f.copies - 1
-        elif f.symbol in "+*" and f.key is not None and f.key not in doubled:
-            mend.again.setdefault(f.unit, []).append(f.row)
-            mend.missing.update([f.key] if f.symbol == "+" else [])
-        elif f.key is None:
-            mend.untold += f.copies
-    return mend
-
-
-def _rows_in_the_end(side: Side, compared: Compared) -> int:
-    """Count what the destination holds when all is mended, and nothing is deleted that its data does not hold."""
-    if compared.how == "sample":
-        return compared.target + compared.missing
-    return compared.source + compared.beyond if side.keyed else compared.target
 
 
 def _silent(_event: object) -> None:

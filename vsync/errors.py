@@ -18,7 +18,7 @@ what to do next. ``exit_code`` is what the command line ends with (``vsync help 
     ├── ConflictError            12   what differs cannot be changed in place, or policy refuses
     ├── LockedError              11   another process holds the state, or the Lite folder
     ├── JournalError              1   the state file cannot be used
-    ├── LimitError                8   --max-duration reached
+    ├── LimitError                8   a limit was reached: --max-duration, max_delete
     ├── MismatchError             3   finished, but counts differ or rows were rejected
     └── StoppedError    130 or 143   stopped by a signal; resumable
 """
@@ -30,11 +30,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: what, where it was written or found, and what to do about it."""
+    """One thing that is wrong: what, where it was written or found, and what to do about it.
+
+    ``limit``: it is a limit that the user set.
+    """
 
     what: str
     where: str | None = None
     hint: str | None = None
+    limit: bool = False
 
     def __str__(self) -> str:
         """Render as ``where: what; hint``."""
@@ -137,3 +141,8 @@ class StoppedError(VsyncError):
     def __init__(self, what: str, *, signal: int, hint: str | None = None) -> None:
         super().__init__(what, hint=hint)
         self.exit_code = 128 + signal
+
+
+def refused(problems: list[Problem]) -> VsyncError:
+    """Make the error of a plan that cannot be carried out: a limit's, where nothing else is wrong."""
+    return LimitError(problems) if all(p.limit for p in problems) else ConflictError(problems)

@@ -52,6 +52,8 @@ ARROWS: dict[str, set[str]] = {
         "vsync.connectors.base",
         "vsync.connectors.files",
         "vsync.connectors.registry",
+        "vsync.applying.settings",
+        "vsync.checking",
         "vsync.opening",
         "vsync.planning",
         "vsync.rows",

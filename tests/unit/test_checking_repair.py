@@ -21,9 +21,8 @@ from model_target import Faults, KilledError, ModelTarget, Server
 from vsync.api import check_found
 from vsync.applying.run import carry_out
 from vsync.applying.settings import Settings, Stop
-from vsync.checking import Checks, Ways, check_sides, sides
+from vsync.checking import Checks, Ways, check_sides, mend_of, sides
 from vsync.checking.findings import Compared, Event, Finding, Found
-from vsync.compare import mend_of
 from vsync.errors import ConflictError, StalePlanError
 from vsync.observing import gather
 from vsync.opening import Sources

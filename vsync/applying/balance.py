@@ -63,7 +63,7 @@ def _settled(run: Run, to: Destination) -> Settled:
 def _count(run: Run, to: Destination) -> Settled:
     sums = run.journal.balance(run.key, to)
     left = run.retry.call(run.target.count, to.collection, to.partition)
-    there, replaced = (0, sums.there) if to.write == "upsert" else (sums.there, 0)
+    there, replaced = (0, sums.there) if to.replaces else (sums.there, 0)
     expected = None if sums.before is None or _others_displace(run, to) else sums.before + sums.written - replaced
     return Settled(
         destination=to.address,
@@ -83,7 +83,7 @@ def _count(run: Run, to: Destination) -> Settled:
 def _others_displace(run: Run, to: Destination) -> bool:
     """Whether upserts into another partition may have taken rows away that this one held before."""
     return bool(to.before) and any(
-        d.write == "upsert" and d.collection == to.collection and d.address != to.address for d in run.plan.destinations
+        d.replaces and d.collection == to.collection and d.address != to.address for d in run.plan.destinations
     )
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vsync.applying.run import Run
-    from vsync.planning.steps import Unit
+    from vsync.planning.steps import Destination, Unit
+    from vsync.schema import Collection
 
 WINDOW_BYTES = 16 << 20
 """How much of a file is read at once for the rows in it."""
@@ -61,24 +62,40 @@ def _rewrite(run: Run, step: RewriteRows) -> None:
     to = run.plan.destination(unit.destination)
     collection = run.plan.collections[to.collection]
     worker = run.copier.worker
-    for chunk in _windows(step, unit):
+    windows = _of_keys if unit.lives else _windows
+    for task in windows(step, unit, to, collection):
         run.stop_here()
-        task = Task(unit, chunk, to, collection)
         if step.anew:
             _delete_keys(run, to.address, worker.rows_of(task).column(collection.primary.name))
-        worker.send(worker.prepare(task))
+        prepared = worker.prepare(task)
+        worker.send(prepared)
+        if step.missing and task.only is not None:  # the source lives: some may be gone there
+            run.ungiven[to.address] = run.ungiven.get(to.address, 0) + len(task.only) - prepared.read
 
 
-def _windows(step: RewriteRows, unit: Unit) -> Iterator[CopyChunk]:
+def _at_once(unit: Unit) -> int:
+    """Tell how many rows of a unit to hold at once."""
+    return max(1, WINDOW_BYTES * unit.rows // max(1, unit.nbytes))
+
+
+def _of_keys(step: RewriteRows, unit: Unit, to: Destination, collection: Collection) -> Iterator[Task]:
+    """Ask a collection for the rows with these keys, some at a time."""
+    keys, most = pa.array(step.keys, arrow_type(collection.primary)), _at_once(unit)
+    for at in range(0, len(keys), most):
+        some = keys[at : at + most]
+        yield Task(unit, CopyChunk(step.unit, 0, at, at + len(some)), to, collection, only=some)
+
+
+def _windows(step: RewriteRows, unit: Unit, to: Destination, collection: Collection) -> Iterator[Task]:
     """Cut a file where the rows are; each window leaves out those between them."""
-    most = max(1, WINDOW_BYTES * unit.rows // max(1, unit.nbytes))
+    most = _at_once(unit)
     numbers = np.concatenate([np.arange(lo, hi) for lo, hi in step.rows])
     while len(numbers):
         lo = int(numbers[0])
         inside, numbers = np.split(numbers, [np.searchsorted(numbers, lo + most)])
         hi = int(inside[-1]) + 1
         left_out = np.setdiff1d(np.arange(lo, hi), inside).tolist()  # not a vector: numbers of rows
-        yield CopyChunk(step.unit, 0, lo, hi, tuple(left_out))
+        yield Task(unit, CopyChunk(step.unit, 0, lo, hi, tuple(left_out)), to, collection)
 
 
 def _recount(run: Run, step: Recount) -> None:
@@ -91,12 +108,9 @@ def _recount(run: Run, step: Recount) -> None:
         )
     left = run.retry.call(run.target.count, to.collection, to.partition)
     units = run.plan.units
-    rows = sum(
-        hi - lo
-        for other in run.plan.steps
-        if isinstance(other, RewriteRows) and units[other.unit].destination == to.address
-        for lo, hi in other.rows
-    )
+    rewrites = [s for s in run.plan.steps if isinstance(s, RewriteRows) and units[s.unit].destination == to.address]
+    ungiven = run.ungiven.get(to.address, 0)
+    rows = sum(hi - lo for s in rewrites for lo, hi in s.rows) + sum(len(s.keys) for s in rewrites) - ungiven
     settled = Settled(
         destination=to.address,
         before=to.before,
@@ -106,7 +120,7 @@ def _recount(run: Run, step: Recount) -> None:
         rejected=0,
         dropped=0,
         left=left,
-        expected=step.rows,
+        expected=step.rows - ungiven,
         exclusive=to.exclusive,
     )
     if known is not None and settled.balanced:

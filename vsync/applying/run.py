@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Run:
-    """One apply of one plan: what its steps share."""
+    """One apply of one plan: what its steps share.
+
+    ``ungiven`` counts, by destination, missing rows that were planned to be written, and are gone from their source.
+    """
 
     plan: s.Plan
     target: Target
@@ -46,6 +49,7 @@ class Run:
     facts: JournalFacts
     begun: set[str] = field(default_factory=set)
     settled: list[Settled] = field(default_factory=list)
+    ungiven: dict[str, int] = field(default_factory=dict)
     copy_seconds: float = 0.0
     copy_cpu_seconds: float = 0.0
 

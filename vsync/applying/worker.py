@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from vsync.rows.losers import without
 if TYPE_CHECKING:
     from vsync.applying.identity import Identities
     from vsync.applying.retry import Limiter, Retry
-    from vsync.connectors.base import Acked, Target, Writer
+    from vsync.connectors.base import Acked, CollectionSource, Target, Writer
     from vsync.opening import Sources
     from vsync.planning.steps import CopyChunk, Destination, Unit
     from vsync.rows import Taken
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One chunk to be copied. ``there`` is what its first attempt was told, where there was one."""
+    """One chunk to be copied. ``there`` is what its first attempt was told, where there was one.
+
+    ``only``: the rows of a collection with these keys, instead of the chunk's range.
+    """
 
     unit: Unit
     chunk: CopyChunk
     to: Destination
     collection: Collection
     there: bytes | None = None
+    only: pa.Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class Worker:
         mask, held = self._there(task, rows, writer)
         if mask is not None and held.any():
             _refuse_there(task, numbers, held)
-            if task.to.write != "upsert":  # skip, too, appends to what was empty
+            if not task.to.replaces:  # skip, too, appends to what was empty
                 rows = rows.filter(pa.array(~held))
         return Prepared(
             task=task,
@@ -130,7 +134,10 @@ class Worker:
         chunk, unit = task.chunk, task.unit
         mapping = mapping_of(unit, task.collection)
         with self.sources.use(unit, self.retry.call) as source:
-            batch = self.retry.call(source.read, chunk.bounds, columns_of(mapping))
+            if task.only is None:
+                batch = self.retry.call(source.read, chunk.bounds, columns_of(mapping))
+            else:
+                batch = self.retry.call(cast("CollectionSource", source).reader.fetch, task.only, columns_of(mapping))
         taken = take_rows(batch, chunk.lo, mapping, self.target.rules)
         if taken.bad and task.to.on_bad_row == "error":
             raise bad_rows_error(taken.bad, where=f"{unit.path} rows {chunk.lo}-{chunk.hi - 1}")
@@ -142,7 +149,7 @@ class Worker:
         if task.there is None and not asks:
             return None, np.zeros(rows.num_rows, bool)
         # An upsert replaces what this partition holds; for append a key is taken wherever it is.
-        probe = partial(writer.probe, everywhere=task.to.write != "upsert")
+        probe = partial(writer.probe, everywhere=not task.to.replaces)
         find = there.of_collection if task.unit.lives else there.of_file
         return find(task.there, rows.column(task.collection.primary.name), partial(self.retry.call, probe))
 
@@ -175,7 +182,7 @@ class Worker:
 def _displaced(task: Task, rows: pa.RecordBatch) -> pa.Array | None:
     """Give the keys of an upsert into a collection that held rows, or may have: they can be in any partition."""
     key, to = task.collection.primary, task.to
-    if to.write != "upsert" or key.auto_id or not rows.num_rows or not (to.probe or to.before is None):
+    if not to.replaces or key.auto_id or not rows.num_rows or not (to.probe or to.before is None):
         return None
     return rows.column(key.name)
 

@@ -10,10 +10,12 @@
 - ``doubles``   keys that are counted more than once, and rows that are counted and never given
 - ``tally``     what was found, added up and told as it comes
 - ``check``     the kinds of check, one destination after the other
+- ``mending``   from what was found to what is to be mended
 """
 
 from vsync.checking.check import Checks, check_sides
+from vsync.checking.mending import mend_of
 from vsync.checking.reading import Ways
-from vsync.checking.sides import Side, sides
+from vsync.checking.sides import Side, side_of, sides
 
-__all__ = ["Checks", "Side", "Ways", "check_sides", "sides"]
+__all__ = ["Checks", "Side", "Ways", "check_sides", "mend_of", "side_of", "sides"]

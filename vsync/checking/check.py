@@ -13,6 +13,7 @@ from vsync.checking.keyed import KeyedCheck
 from vsync.checking.reading import Expected, Held, Rows, place
 from vsync.checking.tally import Odd, Tally
 from vsync.checking.unkeyed import UnkeyedCheck
+from vsync.connectors.base import KeyRange
 from vsync.errors import ConflictError, Problem
 from vsync.rows import arrow_type
 from vsync.schema import DataType
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from vsync.checking.findings import Finding, How
     from vsync.checking.reading import Keep, Ways
     from vsync.checking.sides import Side
+    from vsync.connectors.base import Reader
 
 FETCHED_AT_ONCE = 4_000
 
@@ -59,10 +61,13 @@ def _check(side: Side, ways: Ways, asked: Checks) -> Compared:
     tally = Tally(side.address, how, asked.one_way, ways.report)
     expected = Expected(side, ways)
     tally.target = ways.call(ways.target.count, side.collection.name, side.partition) or 0
+    if side.scope is not None:
+        within = ways.call(_reader(side, ways).count, KeyRange())
+        tally.outside, tally.target = tally.target - within, within
     if how == "counts":
         tally.source = _count(expected)
     else:
-        held = Held(side, ways, ways.target.reader(side.collection, side.partition))
+        held = Held(side, ways, _reader(side, ways))
         if how == "sample":
             _sample(expected, held, tally, asked)
         elif side.keyed:
@@ -72,6 +77,13 @@ def _check(side: Side, ways: Ways, asked: Checks) -> Compared:
     done = tally.compared()
     ways.report(done)
     return done
+
+
+def _reader(side: Side, ways: Ways) -> Reader:
+    """Open what the destination holds, of the rows that the data is about."""
+    if side.scope is None:
+        return ways.target.reader(side.collection, side.partition)
+    return ways.target.source(side.collection.name, side.partition, where=side.scope).reader
 
 
 def _count(expected: Expected) -> int:

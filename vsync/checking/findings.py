@@ -61,7 +61,8 @@ class Compared:
 
     ``source`` and ``target`` are the rows that it should hold and those it was counted to hold; of a sample, ``source``
     are the rows that were looked at. ``beyond`` are rows of the target that its data does not account for, whether
-    they are a difference or not. ``left_out`` says why it was not compared, where it was not.
+    they are a difference or not; ``outside`` are those that its scope leaves out. ``left_out`` says why it was not
+    compared, where it was not.
     """
 
     address: str
@@ -74,6 +75,7 @@ class Compared:
     doubled: int = 0
     unreadable: int = 0
     beyond: int = 0
+    outside: int = 0
     one_way: bool = False
     left_out: str = ""
     seconds: float = field(default=0.0, compare=False)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Side:
     """A destination with the files of its rows: ``bounds`` and ``losers`` are those of each unit.
 
-    ``session`` is what the journal knows of it. ``skips``: rows that do not fit were left out.
+    ``session`` is what the journal knows of it. ``skips``: rows that do not fit were left out. ``scope`` is an
+    expression of the rows there that the data is about, where that is not all of them.
     """
 
     address: str
@@ -38,6 +39,7 @@ class Side:
     write: str
     exclusive: bool
     session: SessionFacts | None
+    scope: str | None = None
 
     @property
     def keyed(self) -> bool:
@@ -109,10 +111,11 @@ def _of_collection(
             hint = "choose the whole collection or partition, or add --one-way"
             problems.append(Problem(what, spec.where("collections", name, "data"), hint))
         elif data:
-            yield _side(spec, name, wanted, data, facts)
+            yield side_of(spec, name, wanted, data, facts)
 
 
-def _side(spec: Spec, name: str, wanted: Wanted, data: Sequence[WantedData], facts: Facts) -> Side:
+def side_of(spec: Spec, name: str, wanted: Wanted, data: Sequence[WantedData], facts: Facts) -> Side:
+    """Put a destination together with its data."""
     wish, partition, destination = spec.collections[name], data[0].partition, data[0].destination
     addresses = {d.address for d in data}
     units = [u for u in facts.units if u.unit.address in addresses and u.unit.destination == destination]
@@ -128,6 +131,7 @@ def _side(spec: Spec, name: str, wanted: Wanted, data: Sequence[WantedData], fac
         write=(said.write if said else None) or wish.write,
         exclusive=wish.exclusive,
         session=_session(destination, name, facts),
+        scope=wish.scope,
     )
 
 

@@ -35,6 +35,7 @@ class Tally:
     report: Report
     source: int = 0
     target: int = 0
+    outside: int = 0
     found: Counter[Symbol] = field(default_factory=Counter)
     beyond: int = 0
     odd: dict[Key, Odd] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Tally:
             doubled=self.found["2"],
             unreadable=self.found["!"],
             beyond=self.beyond,
+            outside=self.outside,
             one_way=self.one_way,
             seconds=time.monotonic() - self.began,
         )

@@ -12,7 +12,7 @@ import rich_click as click
 from vsync.cli.common import Shown, load, save, state_label
 from vsync.cli.group import vsync
 from vsync.cli.options import Duration, plan_options, spec_argument
-from vsync.errors import ConflictError, MismatchError, UsageError
+from vsync.errors import MismatchError, UsageError, refused
 
 if TYPE_CHECKING:
     from vsync.checking.findings import How
@@ -103,7 +103,7 @@ def _save_repair(checked: Checked, options: dict[str, Any]) -> None:
     if made is None:
         return
     if made.conflicts:
-        raise Shown(ConflictError(list(made.conflicts)), shown=False)
+        raise Shown(refused(list(made.conflicts)), shown=False)
     if made.empty:
         if not options["as_json"]:
             click.echo(f"There is nothing to mend: {options['out']} is not written.")

@@ -11,7 +11,7 @@ import rich_click as click
 from vsync.cli.common import Shown, load, save, saved_plan, show_plan, show_refreshed, state_label
 from vsync.cli.group import vsync
 from vsync.cli.options import plan_options, spec_argument, spec_options
-from vsync.errors import ConflictError, UsageError
+from vsync.errors import UsageError, refused
 
 if TYPE_CHECKING:
     from vsync.planning.choice import Choice
@@ -75,7 +75,7 @@ def plan(
     made = api.plan(loaded, state=state, choice=choice, deep=deep)
     show_plan(made, as_json=as_json, concise=concise, state=state_label(loaded, state))
     if made.conflicts:
-        raise Shown(ConflictError(list(made.conflicts)), shown=as_json)
+        raise Shown(refused(list(made.conflicts)), shown=as_json)
     if out is not None:
         save(made, out)
         if not as_json:

@@ -3,6 +3,7 @@
 - ``sources``     opens the sources of a spec, describes and cuts them, tells a touched file from a changed one
 - ``living``      sources that are collections: their partitions, and what of them is not on the target yet
 - ``collisions``  finds keys that the data of a collection holds twice, in bounded memory; ``policy`` settles them
+- ``comparing``   what differs at a destination whose rows are to be replaced or deleted
 - ``deep``        what ``plan --deep`` asks: every value checked, every key compared
 """
 

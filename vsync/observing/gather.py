@@ -6,12 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vsync.errors import SourceError
+from vsync.observing.comparing import compare
 from vsync.observing.policy import settle_collisions
 from vsync.observing.sources import Known, make_units, open_items
 from vsync.planning.facts import Facts, JournalFacts, TargetFacts, UnitFacts
 from vsync.planning.wanted import Wanted, want
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vsync.checking.findings import Event
     from vsync.connectors.base import Target
     from vsync.errors import Problem
     from vsync.opening import Sources
@@ -30,10 +34,12 @@ def gather(
     *,
     saved: Plan | None = None,
     whole: bool = False,
+    report: Callable[[Event], None] = lambda _event: None,
 ) -> Facts:
     """Look at sources, journal and target; what cannot be had is a problem in the facts, so that all are shown.
 
-    What a ``saved`` plan has frozen of collections stays so. ``whole``: they are cut whole, for a comparison.
+    What a ``saved`` plan has frozen of collections stays so. ``whole``: it is all for a comparison that somebody else
+    makes. ``report`` hears how far a comparison is that the plan needs.
     """
     journal_facts = journal.facts(target.identity) if journal else JournalFacts()
     target_facts = _target_facts(spec, target, journal_facts)
@@ -60,7 +66,10 @@ def gather(
             continue
         units += made
         problems += collisions
-    return Facts(target_facts, journal_facts, wanted, tuple(units), tuple(problems))
+    facts = Facts(target_facts, journal_facts, wanted, tuple(units), tuple(problems))
+    if whole or problems:
+        return facts
+    return replace(facts, compared=compare(spec, facts, choice, known, sources, report))
 
 
 def _target_facts(spec: Spec, target: Target, journal: JournalFacts) -> TargetFacts:

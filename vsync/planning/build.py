@@ -13,16 +13,19 @@ from vsync.connectors.base import KeyRange
 from vsync.errors import Problem
 from vsync.planning.diff import Difference, diff
 from vsync.planning.facts import Owed
+from vsync.planning.mend import rewrites
 from vsync.planning.rows import Brought, Standing, bring
 from vsync.planning.steps import (
     Change,
     Clear,
     CopyChunk,
     CreateDatabase,
+    DeleteRows,
     Destination,
     Fidelity,
     Flush,
     Plan,
+    Recount,
     SetAlias,
     Step,
     Unit,
@@ -192,6 +195,8 @@ def _bring_all(
             whole=len(data) == len(all_data),
             where=spec.where("collections", name, "data"),
             restart=frozenset(u.unit.key for u in units if choice.restarts(u.unit.address, u.unit.destination)),
+            found=facts.compared.get(destination),
+            may_delete=wish.may_delete(_rows_there(live, partition) or 0),
         )
         yield bring(standing, units, facts.journal)
 
@@ -211,16 +216,29 @@ def _assemble(
     work = [b for b in brought if b.state == "work"]
     draft.steps += difference.before
     draft.steps += [Clear(b.destination.address) for b in work if b.clear]
+    for b in work:
+        if b.mend is not None and b.mend.extra:
+            draft.steps.append(DeleteRows(b.destination.address, tuple(b.mend.extra)))
     for b in brought:
+        first = len(draft.units)
         draft.steps += _copies(draft, b, units)
+        draft.steps += rewrites(b.mend, first) if b.mend is not None else ()
     if work:
         draft.steps.append(Flush(name))
     draft.steps += difference.after
-    draft.steps += [Verify(b.destination.address) for b in work]
+    draft.steps += [_counted(b) for b in work]
     draft.destinations += [b.destination for b in brought]
     draft.changes += difference.changes
     draft.changes += [c for b in brought for c in b.changes]
     draft.conflicts += [p for b in brought for p in b.conflicts]
+
+
+def _counted(b: Brought) -> Step:
+    """Give the step that counts a destination at the end."""
+    if b.mend is None or b.pending:
+        return Verify(b.destination.address)
+    gone = len(b.mend.extra) + b.mend.copies if b.mend.extra else 0
+    return Recount(b.destination.address, b.mend.rows - gone)
 
 
 def _copies(draft: _Draft, brought: Brought, units: Sequence[UnitFacts]) -> Iterator[CopyChunk]:

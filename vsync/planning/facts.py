@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from vsync.connectors.base import Bounds, Key
     from vsync.errors import Problem
+    from vsync.planning.mend import Mend
     from vsync.planning.steps import Unit
     from vsync.planning.wanted import Wanted
     from vsync.schema import Collection, Index, LiveCollection
@@ -107,10 +108,15 @@ class TargetFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a plan is built from, beside the spec. ``collisions`` are keys that the data holds twice."""
+    """All that a plan is built from, beside the spec.
+
+    ``collisions`` are keys that the data holds twice. ``compared`` maps a destination to what differs there from its
+    data, where that was looked at.
+    """
 
     target: TargetFacts
     journal: JournalFacts
     wanted: dict[str, Wanted]
     units: tuple[UnitFacts, ...]
     collisions: tuple[Problem, ...] = ()
+    compared: dict[str, Mend] = field(default_factory=dict)

@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
 from vsync.planning.build import observed_digest
-from vsync.planning.steps import Change, DeleteRows, Destination, Flush, Plan, Recount, RewriteRows, content_key
+from vsync.planning.mend import MOST_ROWS, rewrites, rewritten
+from vsync.planning.steps import Change, DeleteRows, Destination, Flush, Plan, Recount, content_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from vsync.planning.choice import Choice
     from vsync.planning.facts import Facts, SessionFacts
+    from vsync.planning.mend import Mend
     from vsync.planning.steps import Step, Unit
-    from vsync.schema import Collection
     from vsync.spec import Spec
-
-MOST_ROWS = 1_000_000
-"""More are not mended one by one."""
-
-
-@dataclass(slots=True)
-class Mend:
-    """What is to be mended at one destination.
-
-    ``again`` and ``anew`` map a unit's position to the numbers of rows that are written again, and of those that are
-    deleted before. ``missing`` and ``extra`` are keys that only the source, or only the target has, these with so many
-    ``copies`` more; ``lost`` counts missing rows that have no key, ``untold`` those that are counted and cannot be told
-    by a key. ``rows`` is what the destination holds in the end, if ``extra`` stay.
-    """
-
-    destination: Destination
-    collection: Collection
-    units: tuple[Unit, ...]
-    session: SessionFacts | None
-    rows: int = 0
-    again: dict[int, list[int]] = field(default_factory=dict)
-    anew: dict[int, list[int]] = field(default_factory=dict)
-    missing: set[int | str] = field(default_factory=set)
-    extra: list[int | str] = field(default_factory=list)
-    copies: int = 0
-    lost: int = 0
-    untold: int = 0
-
-    @property
-    def changes(self) -> int:
-        """How many rows are to be written or deleted."""
-        return len(self.extra) + sum(len(rows) for way in (self.again, self.anew) for rows in way.values())
 
 
 def repair_plan(spec: Spec, facts: Facts, choice: Choice, mends: Sequence[Mend]) -> Plan:
@@ -63,10 +31,10 @@ def repair_plan(spec: Spec, facts: Facts, choice: Choice, mends: Sequence[Mend])
         gone = len(deleted) + m.copies if deleted else 0
         if deleted:
             steps.insert(0, DeleteRows(m.destination.address, tuple(deleted)))
-        rewrites = list(_rewrites(m, len(units)))
+        written = list(rewrites(m, len(units)))
         units += m.units
-        steps += rewrites
-        if rewrites or deleted:
+        steps += written
+        if written or deleted:
             steps += [Flush(m.collection.name), Recount(m.destination.address, m.rows - gone)]
         changes += _changes(m, deleted=bool(deleted))
     return Plan(
@@ -86,6 +54,7 @@ def repair_plan(spec: Spec, facts: Facts, choice: Choice, mends: Sequence[Mend])
         only=choice.only,
         leave_out=choice.leave_out,
         allow_destroy=choice.allow_destroy,
+        repairs=bool(steps) and not conflicts,
     )
 
 
@@ -118,23 +87,6 @@ def repaired_destination(
     )
 
 
-def _rewrites(m: Mend, first: int) -> Iterator[RewriteRows]:
-    for anew, of_units in ((True, m.anew), (False, m.again)):
-        for unit, numbers in sorted(of_units.items()):
-            yield RewriteRows(first + unit, ranges(numbers), anew)
-
-
-def ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Join numbers that follow each other, the last of each range excluded."""
-    joined: list[tuple[int, int]] = []
-    for number in sorted(set(numbers)):
-        if joined and joined[-1][1] == number:
-            joined[-1] = (joined[-1][0], number + 1)
-        else:
-            joined.append((number, number + 1))
-    return tuple(joined)
-
-
 def _conflicts(m: Mend, mends: Sequence[Mend], choice: Choice) -> Iterator[Problem]:
     address = m.destination.address
     all_of_it = f"say write: overwrite and apply with --allow-destroy {address} to bring all rows again"
@@ -157,12 +109,7 @@ def _conflicts(m: Mend, mends: Sequence[Mend], choice: Choice) -> Iterator[Probl
 
 def _changes(m: Mend, *, deleted: bool) -> Iterator[Change]:
     address = m.destination.address
-    for n, unit in enumerate(m.units):
-        again, anew = len(m.again.get(n, ())), len(m.anew.get(n, ()))
-        if again + anew:
-            details = (f"{anew:,} are there more than once: their keys are deleted before",) if anew else ()
-            nbytes = round(unit.nbytes * (again + anew) / unit.rows)
-            yield Change("copy", unit.address, f"{unit.path}: rows again", details, None, again + anew, nbytes, 1)
+    yield from rewritten(m)
     if m.extra and deleted:
         yield Change("destroy", address, f"{_rows(len(m.extra))} not in its data: deleted")
     elif m.extra:

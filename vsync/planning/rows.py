@@ -11,18 +11,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from vsync.errors import Problem
+from vsync.planning import mirror
 from vsync.planning.facts import FileFacts, JournalFacts, SessionFacts, UnitFacts
 from vsync.planning.steps import DEFAULT_PARTITION, Change, Destination, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vsync.planning.mend import Mend
     from vsync.schema import LiveCollection
 
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What is to be done at one destination. ``pending`` maps a unit's key to its chunks that are not done."""
+    """What is to be done at one destination. ``pending`` maps a unit's key to its chunks that are not done.
+
+    ``mend``: rows are deleted, and those that are not pending in chunks are written again.
+    """
 
     destination: Destination
     state: Literal["same", "work", "skip"]
@@ -30,6 +35,7 @@ class Brought:
     pending: dict[str, tuple[int, ...]]
     changes: tuple[Change, ...]
     conflicts: tuple[Problem, ...] = ()
+    mend: Mend | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,8 @@ class Standing:
     """Where a destination stands before the plan. ``live`` is ``None`` where its collection is still to be made.
 
     ``whole`` says that all its data takes part, rather than what ``--only`` and ``--except`` chose. ``restart`` are the
-    keys of units whose rows are copied again although they are done.
+    keys of units whose rows are copied again although they are done. ``found`` is what differs from its data, where
+    that was compared, ``may_delete`` how many of its rows mirroring may delete.
     """
 
     base: Destination
@@ -49,6 +56,8 @@ class Standing:
     whole: bool
     where: str | None
     restart: frozenset[str] = frozenset()
+    found: Mend | None = None
+    may_delete: int = 0
 
     @property
     def holds(self) -> bool:
@@ -83,8 +92,16 @@ def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts)
         if base.write != "overwrite":
             return _refused(base, _cannot_believe(standing))
         standing, old = replace(standing, ours=False), None
-    decide = {"skip": _skip, "overwrite": _overwrite}.get(base.write, _append)
-    return decide(replace(standing, base=base), old, units, journal)
+    standing = replace(standing, base=base)
+    if standing.found is not None and not standing.restart and _row_by_row(standing.found, base.write):
+        return _mend(standing, standing.found, old, units, journal)
+    decide = {"skip": _skip, "overwrite": _overwrite, "mirror": _mirror}.get(base.write, _append)
+    return decide(standing, old, units, journal)
+
+
+def _row_by_row(found: Mend, write: str) -> bool:
+    """Tell whether what a comparison found is all there is to do: an overwrite needs to find nothing."""
+    return write != "overwrite" or not (found.changes or found.untold)
 
 
 def _begin(base: Destination, *, before: int | None, probe: bool, epoch: bool = True) -> Destination:
@@ -129,6 +146,41 @@ def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
     made = _work(begun, units, journal)
     gone = Change("destroy", base.address, f"{rows} will be overwritten", (), at.where)
     return replace(made, clear=True, changes=(gone, *made.changes))
+
+
+def _mirror(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
+    first_copy = old is not None and not old.done
+    if not at.whole:
+        problem = Problem(
+            f"{at.base.address} is mirrored from all its data together, and only a part of it was chosen",
+            at.where,
+            "choose the whole collection or partition with --only",
+        )
+        return _refused(at.base, problem)
+    if at.auto_id and at.rows != 0 and not first_copy:
+        return _refused(at.base, _cannot_repeat(at, "it is to be mirrored"))
+    if at.rows is None and not first_copy and not at.ours:
+        return _refused(at.base, _not_loaded(at))
+    return _append(at, old, units, journal)
+
+
+def _mend(
+    at: Standing, found: Mend, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts
+) -> Brought:
+    """Make a destination as its data is, after a comparison."""
+    found = mirror.to_be_done(at, found)
+    wrong = tuple(mirror.conflicts(at, found))
+    if not found.changes and not wrong:
+        text = f"{at.rows:,} rows; the content is that of the sources; compared now"
+        same = Change("same", at.base.address, text, (), at.where)
+        return Brought(at.base, "same", clear=False, pending={}, changes=(same,))
+    changes = tuple(mirror.changes(at, found))
+    if mirror.is_large(found):
+        copied = _work(_begin(at.base, before=at.rows, probe=True, epoch=False), units, journal)
+        only_deletes = replace(found, again={}, anew={})
+        return replace(copied, changes=(*changes, *copied.changes), conflicts=wrong, mend=only_deletes)
+    base = replace(at.base, session=old.session if old else 0, epoch=old.epoch if old else 0)
+    return Brought(base, "work", clear=False, pending={}, changes=changes, conflicts=wrong, mend=found)
 
 
 def _append(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:

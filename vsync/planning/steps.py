@@ -158,11 +158,16 @@ class DeleteRows:
 
 @dataclass(frozen=True, slots=True)
 class RewriteRows:
-    """Write rows of a unit again, ranges of their numbers, last excluded. ``anew``: their keys are deleted first."""
+    """Write rows of a unit again: of a file by ranges of their numbers, last excluded; of a collection by their keys.
+
+    ``anew``: their keys are deleted first. ``missing``: the keys are not there yet.
+    """
 
     unit: int
     rows: tuple[tuple[int, int], ...]
     anew: bool = False
+    keys: tuple[Key, ...] = ()
+    missing: bool = False
     kind: Literal["rewrite-rows"] = "rewrite-rows"
 
 
@@ -254,6 +259,11 @@ class Destination:
     skipped: bool = False
     exclusive: bool = True
 
+    @property
+    def replaces(self) -> bool:
+        """Whether a row whose key is there replaces what is there."""
+        return self.write in {"upsert", "mirror"}
+
 
 Action = Literal["create", "update", "replace", "destroy", "copy", "same", "warn", "orphan"]
 
@@ -283,7 +293,10 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The difference between a spec and a target, and the ordered steps that close it."""
+    """The difference between a spec and a target, and the ordered steps that close it.
+
+    ``repairs``: it mends rows that a check found, rather than what a spec says.
+    """
 
     spec: dict[str, Any]
     spec_name: str
@@ -302,17 +315,13 @@ class Plan:
     only: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
     allow_destroy: tuple[str, ...] = ()
+    repairs: bool = False
     format_version: int = field(default=FORMAT_VERSION)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
         return not self.steps and not self.conflicts
-
-    @property
-    def repairs(self) -> bool:
-        """Whether it mends rows that a check found, rather than what a spec says."""
-        return any(isinstance(step, Recount) for step in self.steps)
 
     @property
     def id(self) -> str:
@@ -350,6 +359,8 @@ def known_as(step: Step, plan: Plan) -> object:
     """Say what a step is known by in any plan: a chunk by its unit's key, an alias without its former holder."""
     if isinstance(step, CopyChunk):
         return (plan.units[step.unit].key, step.n, step.bounds, step.dropped)
+    if isinstance(step, RewriteRows):
+        return (plan.units[step.unit].key, replace(step, unit=0))
     return replace(step, held_by=None) if isinstance(step, SetAlias) else step
 
 

@@ -32,7 +32,8 @@ def _subject(step: Step, plan: Plan) -> str:
             text = f"{step.collection} " + " ".join(f"{k}={v}" for k, v in step.properties)
         case RewriteRows():
             unit = plan.units[step.unit]
-            text = f"{unit.address} {unit.path} rows {_listed([_range(*r) for r in step.rows])}"
+            which = [json.dumps(key, ensure_ascii=False) for key in step.keys] or [_range(*r) for r in step.rows]
+            text = f"{unit.address} {unit.path} {'keys' if step.keys else 'rows'} {_listed(which)}"
         case DeleteRows():
             text = f"{step.destination} {_listed([json.dumps(key, ensure_ascii=False) for key in step.keys])}"
         case Recount():

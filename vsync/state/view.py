@@ -117,6 +117,11 @@ class View(StateFile):
         """Tell whether a saved plan was begun before."""
         return self._one("SELECT 1 FROM runs WHERE target = ? AND plan = ?", [target, plan]) is not None
 
+    def has_finished(self, target: str, plan: str) -> bool:
+        """Tell whether a saved plan was carried out to its end."""
+        sql = "SELECT 1 FROM runs WHERE target = ? AND plan = ? AND exit_code = 0"
+        return self._one(sql, [target, plan]) is not None
+
     def last_run(self) -> RunRecord | None:
         """Give the run that began last."""
         row = self._one(

@@ -1,0 +1,62 @@
+"""What a comparison of a destination with its data found, as changes of a plan: rows written again, others deleted.
+
+Where much differs its chunks are copied whole instead: row by row would be slower, and the plan would be large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vsync.errors import Problem
+from vsync.planning.mend import MOST_ROWS, rewritten
+from vsync.planning.steps import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vsync.planning.mend import Mend
+    from vsync.planning.rows import Standing
+
+ROW_BY_ROW = 0.3
+"""The part of its data's rows up to which a destination is mended row by row."""
+
+
+def is_large(found: Mend) -> bool:
+    """Tell whether so much differs that chunks are copied whole."""
+    rows = sum(u.rows for u in found.units)
+    return found.writes > min(MOST_ROWS, ROW_BY_ROW * rows)
+
+
+def to_be_done(at: Standing, found: Mend) -> Mend:
+    """Leave out what this way of writing does not do: only mirror deletes rows that the data does not hold."""
+    return found if at.base.write == "mirror" else replace(found, extra=[], copies=0)
+
+
+def changes(at: Standing, found: Mend) -> Iterator[Change]:
+    """Say what is to be done."""
+    yield from () if is_large(found) else rewritten(found)
+    if found.extra:
+        what = f"{_rows(len(found.extra))} not in the data will be deleted"
+        yield Change("destroy", at.base.address, what, (), at.where)
+
+
+def conflicts(at: Standing, found: Mend) -> Iterator[Problem]:
+    """Say what keeps it from being done."""
+    address = at.base.address
+    if found.untold:
+        what = f"{address}: {_rows(found.untold)} counted that no key tells"
+        yield Problem(what, at.where, f"say write: overwrite and apply with --allow-destroy {address}")
+    if not found.extra:
+        return
+    rows = _rows(len(found.extra))
+    if len(found.extra) > at.may_delete:
+        what = f"{address}: {rows} to be deleted, and max_delete allows {at.may_delete:,}"
+        yield Problem(what, at.where, "look at the source: is it whole? Otherwise raise max_delete:", limit=True)
+    elif not at.allowed:
+        what = f"{address}: {rows} that the data does not hold are to be deleted"
+        yield Problem(what, at.where, f"let them be destroyed: --allow-destroy {address}")
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row" if number == 1 else f"{number:,} rows"
