@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vsync.applying.balance import raise_mismatches, verify
 from vsync.applying.copy import Copier
 from vsync.applying.events import Report, RunBegan, RunEnded, Settled, StepBegan, StepEnded, StepProgress
+from vsync.applying.growth import cut_on
 from vsync.applying.identity import Identities, collection_of
 from vsync.applying.repair import repair
 from vsync.applying.retry import Limiter, Retry
@@ -145,7 +146,7 @@ def _copy(run: Run, chunks: Sequence[s.CopyChunk]) -> None:
     units = run.plan.units
     for address, group in groupby(chunks, lambda c: units[c.unit].destination):
         to = run.plan.destination(address)
-        these = list(group)
+        these = cut_on(run, list(group))
         _begin_session(run, to)
         for index in dict.fromkeys(c.unit for c in these):
             run.journal.enter_unit(run.key, units[index], to.epoch, [c for c in these if c.unit == index])

@@ -202,7 +202,10 @@ class Journal(View):
             )
 
     def enter_unit(self, target: str, unit: Unit, epoch: int, chunks: Sequence[CopyChunk]) -> None:
-        """Record a unit and its cut, once; chunks that are known keep their state."""
+        """Record a unit and its cut, once; chunks that are known keep their state.
+
+        Those of a collection that were not sent yet may have been cut again.
+        """
         with self._commit("enter_unit"):
             self._db.execute(
                 "INSERT OR REPLACE INTO units (target, key, address, destination, path, content, modified, rows,"
@@ -220,8 +223,9 @@ class Journal(View):
                 ],
             )
             self._db.conn.executemany(
-                "INSERT OR IGNORE INTO chunks (target, unit, epoch, n, lo, hi, keys, state, attempt)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', 0)",
+                "INSERT INTO chunks (target, unit, epoch, n, lo, hi, keys, state, attempt)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', 0) ON CONFLICT DO UPDATE SET lo = excluded.lo,"
+                " hi = excluded.hi, keys = excluded.keys WHERE state = 'pending' AND excluded.keys IS NOT NULL",
                 [(target, unit.key, epoch, c.n, c.lo, c.hi, _keys(c)) for c in chunks],
             )
 
