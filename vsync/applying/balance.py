@@ -77,6 +77,7 @@ def _count(run: Run, to: Destination) -> Settled:
         expected=expected,
         lost=sums.read - sums.written - there - sums.rejected - sums.dropped,
         exclusive=to.exclusive,
+        moved=0 if sums.there else sums.read - sums.planned,
     )
 
 

@@ -18,6 +18,15 @@ class RunBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class Grew:
+    """A collection that is copied from has grown since the plan: so many more chunks and rows, about."""
+
+    address: str
+    chunks: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepBegan:
     """A step begins that is no copy: ``create-collection words``."""
 
@@ -83,7 +92,7 @@ class Settled:
 
     ``expected`` is ``None`` where what was there before could not be counted. ``lost`` are rows that were read and are
     neither written nor there, rejected or dropped: none, or vsync itself is at fault. Without ``exclusive`` others may
-    have written more.
+    have written more. ``moved`` are rows that came to a source that lives since it was cut; less than 0: went.
     """
 
     destination: str
@@ -97,6 +106,7 @@ class Settled:
     expected: int | None
     lost: int = 0
     exclusive: bool = True
+    moved: int = 0
 
     @property
     def surplus(self) -> int:
@@ -126,6 +136,16 @@ class RunEnded:
 
 
 Event = (
-    RunBegan | StepBegan | StepProgress | StepEnded | ChunkAcked | ChunkFailed | Waiting | Stopping | Settled | RunEnded
+    RunBegan
+    | Grew
+    | StepBegan
+    | StepProgress
+    | StepEnded
+    | ChunkAcked
+    | ChunkFailed
+    | Waiting
+    | Stopping
+    | Settled
+    | RunEnded
 )
 Report = Callable[[Event], None]

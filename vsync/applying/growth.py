@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
+from vsync.applying.events import Grew
 from vsync.connectors.base import Bounds, KeyRange
 from vsync.planning.build import losers_within
 
@@ -34,7 +35,10 @@ def cut_on(run: Run, chunks: Sequence[CopyChunk]) -> list[CopyChunk]:
         unit = run.plan.units[c.unit]
         sent = c.n in run.facts.in_doubt.get(unit.key, ())
         pieces = [c] if sent or not _is_open(c) else list(_pieces(run, unit, c, counts[c.unit]))
-        counts[c.unit] += len(pieces) - 1
+        if len(pieces) > 1:
+            counts[c.unit] += len(pieces) - 1
+            rows = sum(p.rows for p in pieces) - c.rows
+            run.report(Grew(unit.address, len(pieces) - 1, rows))
         grown += pieces
     return grown
 

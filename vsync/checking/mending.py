@@ -43,7 +43,9 @@ def mend_of(side: Side, compared: Compared, noted: Sequence[Finding]) -> Mend:
             mend.copies += f.copies - 1
         elif f.symbol in "+*" and f.key is not None and f.key not in doubled:
             mend.again.setdefault(f.unit, []).append(_row(side, f))
-            mend.missing.update([f.key] if f.symbol == "+" else [])
+            if f.symbol == "+":
+                mend.missing.add(f.key)
+                mend.absent[f.unit] = mend.absent.get(f.unit, 0) + 1
         elif f.key is None:
             mend.untold += f.copies
     return mend

@@ -23,7 +23,7 @@ EXIT_CODES = {
     3: "finished, but rows were rejected, or source and target differ",
     4: "the plan is stale, or a source or the target changed meanwhile",
     5: "the server was away too long: run it again",
-    8: "a limit was reached (--max-duration)",
+    8: "a limit was reached (--max-duration, max_delete)",
     11: "another process holds the state, or the Milvus Lite folder",
     12: "refused: a conflict, or something would be destroyed that was not allowed to be",
     64: "the command line is not understood",
@@ -38,7 +38,8 @@ EXIT_CODES = {
 def validate(spec: Path, variables: dict[str, str]) -> None:
     """Check a spec, without a connection."""
     loaded = load(spec, variables)
-    click.echo(f"{spec}: a valid spec of {len(loaded.collections)} collection(s)")
+    copies = f", and {len(loaded.copies)} of copy:" if loaded.copies else ""
+    click.echo(f"{spec}: a valid spec of {len(loaded.collections)} collection(s){copies}")
 
 
 @vsync.command()

@@ -91,7 +91,9 @@ def _frozen(side: Side, saved: Plan | None) -> Mend | None:
             mend.extra.extend(step.keys)
         elif isinstance(step, RewriteRows) and saved.units[step.unit].key in places:
             rows = [*step.keys, *(n for lo, hi in step.rows for n in range(lo, hi))]
-            (mend.anew if step.anew else mend.again).setdefault(places[saved.units[step.unit].key], []).extend(rows)
+            unit = places[saved.units[step.unit].key]
+            (mend.anew if step.anew else mend.again).setdefault(unit, []).extend(rows)
             mend.missing.update(step.keys if step.missing else ())
+            mend.absent[unit] = mend.absent.get(unit, 0) + (len(rows) if step.missing else 0)
     mend.rows += len(mend.extra)
     return mend

@@ -25,9 +25,9 @@ class Mend:
 
     ``again`` and ``anew`` map a unit's position to the rows that are written again, and to those that are deleted
     before: their numbers in a file, their keys in a collection. ``missing`` and ``extra`` are keys that only the
-    source, or only the target has, these with so many ``copies`` more; ``lost`` counts missing rows that have no key,
-    ``untold`` those that are counted and cannot be told by a key. ``rows`` is what the destination holds in the end,
-    if ``extra`` stay.
+    source, or only the target has, these with so many ``copies`` more; ``absent`` counts the missing ones by unit,
+    ``lost`` those that have no key, ``untold`` rows that are counted and cannot be told by a key. ``rows`` is what the
+    destination holds in the end, if ``extra`` stay.
     """
 
     destination: Destination
@@ -38,6 +38,7 @@ class Mend:
     again: dict[int, list[Key]] = field(default_factory=dict)
     anew: dict[int, list[Key]] = field(default_factory=dict)
     missing: set[Key] = field(default_factory=set)
+    absent: dict[int, int] = field(default_factory=dict)
     extra: list[Key] = field(default_factory=list)
     copies: int = 0
     lost: int = 0
@@ -83,6 +84,9 @@ def rewritten(m: Mend) -> Iterator[Change]:
     for n, unit in enumerate(m.units):
         again, anew = len(m.again.get(n, ())), len(m.anew.get(n, ()))
         if again + anew:
-            details = (f"{anew:,} are there more than once: their keys are deleted before",) if anew else ()
+            missing = m.absent.get(n, 0)
+            details = [f"{missing:,} are not there, {again - missing:,} are different"] if again else []
+            details += [f"{anew:,} are there more than once: their keys are deleted before"] if anew else []
             nbytes = round(unit.nbytes * (again + anew) / max(1, unit.rows))
-            yield Change("copy", unit.address, f"{unit.path}: rows again", details, None, again + anew, nbytes, 1)
+            text = f"{unit.path}: rows again"
+            yield Change("copy", unit.address, text, tuple(details), None, again + anew, nbytes, 1)

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
@@ -96,6 +97,8 @@ class ProgressReport:
                 self._begin(event)
             case e.ChunkAcked():
                 self._advance(event)
+            case e.Grew(address, chunks, rows):
+                self._grow(address, chunks, rows)
             case e.StepBegan() | e.StepProgress() | e.StepEnded():
                 self._follow(event)
             case e.ChunkFailed(address, n):
@@ -122,7 +125,7 @@ class ProgressReport:
             if self._step is not None:
                 self._progress.remove_task(self._step)
             self._step = None
-            if not event.text.startswith("verify"):
+            if not event.text.startswith(("verify", "recount")):  # the balance is said
                 self._say(f"  {event.text}")
 
     def _wait(self, event: e.Waiting) -> None:
@@ -140,6 +143,12 @@ class ProgressReport:
             self._say(f"Resuming: {event.done} of {many(total, 'chunk')} done{doubt}")
         if event.chunks and self._bars:
             self._task = self._progress.add_task("copy", total=event.rows, note="")
+
+    def _grow(self, address: str, chunks: int, rows: int) -> None:
+        self._total = replace(self._total, chunks=self._total.chunks + chunks, rows=self._total.rows + rows)
+        self._say(f"  {address} grew since the plan: about {rows:,} rows more in {many(chunks, 'chunk')}")
+        if self._task is not None:
+            self._progress.update(self._task, total=self._total.rows)
 
     def _advance(self, event: e.ChunkAcked) -> None:
         self._chunks += 1

@@ -138,7 +138,10 @@ def settled_line(s: Settled) -> str:
         parts.append(f"{s.rejected:,} rejected")
     if s.dropped:
         parts.append(f"{s.dropped:,} lost a collision")
-    read = f"{many(s.read, 'row')} read = {' + '.join(parts)}"
+    moved = (
+        f" ({abs(s.moved):,} {'more' if s.moved > 0 else 'fewer'} than were cut: the source lives)" if s.moved else ""
+    )
+    read = f"{many(s.read, 'row')} read{moved} = {' + '.join(parts)}"
     if s.left is None:
         return f"{s.destination}: {read}; not counted: not loaded"
     if s.expected is None:

@@ -20,9 +20,10 @@ PACE_CHUNKS = 64
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The sums of one session at a destination."""
+    """The sums of one session at a destination; ``planned`` are the rows that its chunks had when they were cut."""
 
     before: int | None
+    planned: int
     read: int
     written: int
     there: int
@@ -145,8 +146,8 @@ class View(StateFile):
             [target, to.address, to.session],
         )
         sums = self._one(
-            "SELECT coalesce(sum(coalesce(read, hi - lo)), 0), coalesce(sum(written), 0), coalesce(sum(there), 0),"
-            " coalesce(sum(rejected), 0), coalesce(sum(dropped), 0) FROM chunks c JOIN units u"
+            "SELECT coalesce(sum(hi - lo), 0), coalesce(sum(coalesce(read, hi - lo)), 0), coalesce(sum(written), 0),"
+            " coalesce(sum(there), 0), coalesce(sum(rejected), 0), coalesce(sum(dropped), 0) FROM chunks c JOIN units u"
             " ON u.target = c.target AND u.key = c.unit WHERE c.target = ? AND u.destination = ? AND c.epoch = ?"
             " AND c.session = ? AND c.state = 'acked'",
             [target, to.address, to.epoch, to.session],
