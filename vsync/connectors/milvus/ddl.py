@@ -305,7 +305,7 @@ def count(client: Client, collection: str, key: Field, partition: str | None) ->
         state = load_state(client, collection, partition)
         if state == common_pb2.LoadStateLoading:
             # To take it for not loaded would decide by chance: one that is, is again in a moment, after a restart.
-            raise _not_ready(client, f"counting {collection}")
+            raise not_ready(client, f"counting {collection}")
         if state != common_pb2.LoadStateLoaded:
             return None
     expression = keys.everything(key) if partition is not None else ""
@@ -326,10 +326,11 @@ def ask(client: Client, question: Any, *, doing: str) -> Any:
         coming = {common_pb2.LoadStateLoaded, common_pb2.LoadStateLoading}
         if error.code != NOT_LOADED or load_state(client, question.collection_name) not in coming:
             raise
-        raise _not_ready(client, doing) from error
+        raise not_ready(client, doing) from error
 
 
-def _not_ready(client: Client, doing: str) -> TransientError:
+def not_ready(client: Client, doing: str) -> TransientError:
+    """Make the error for a collection that is being loaded."""
     hint = (
         "it is being loaded, or the server has just started; if that lasts, look at its log, or release the collection"
     )
