@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from vsync.connectors.milvus import describe, keys
+from vsync.connectors.milvus import answers, describe, keys
 from vsync.connectors.milvus.capabilities import LITE
 from vsync.connectors.milvus.client import pairs
 from vsync.connectors.milvus.failures import (
@@ -313,7 +313,7 @@ def count(client: Client, collection: str, key: Field, partition: str | None) ->
     return keys.counted(ask(client, question, doing=f"counting {collection}"))
 
 
-def ask(client: Client, question: Any, *, doing: str) -> Any:
+def ask(client: Client, question: Any, *, doing: str) -> answers.Answer:
     """Send a query; a server that says that the collection is not loaded, but is or will be, is starting."""
     if not client.server.holds.newline_literals and keys.has_newline(question.expr):
         raise TargetError(
@@ -321,12 +321,13 @@ def ask(client: Client, question: Any, *, doing: str) -> Any:
             where=client.place,
         )
     try:
-        return client.call("Query", question, timeout=QUERY_SECONDS, doing=doing)
+        answer: answers.Answer = client.call("Query", question, timeout=QUERY_SECONDS, doing=doing, read=answers.read)
     except RefusedError as error:
         coming = {common_pb2.LoadStateLoaded, common_pb2.LoadStateLoading}
         if error.code != NOT_LOADED or load_state(client, question.collection_name) not in coming:
             raise
         raise not_ready(client, doing) from error
+    return answer
 
 
 def not_ready(client: Client, doing: str) -> TransientError:
