@@ -73,13 +73,13 @@ def target(request: pytest.FixtureRequest) -> Iterator[Endpoint]:
     server = request.getfixturevalue({"lite-server": "lite_server", "milvus-2.3.5": "milvus"}[request.param])
     if not server.running:
         server.start()
-    with _fresh_database(server) as database:
+    with fresh_database(server) as database:
         yield Endpoint(server.uri, database, request.param)
     assert server.running, f"the test ended {server.name}; its log ends with\n{server.tail()}"
 
 
 @contextlib.contextmanager
-def _fresh_database(server: Server) -> Iterator[str]:
+def fresh_database(server: Server) -> Iterator[str]:
     from pymilvus import MilvusClient
 
     database = f"test_{uuid4().hex[:12]}"

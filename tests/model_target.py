@@ -411,11 +411,18 @@ class ModelSource:
     def __init__(
         self, target: ModelTarget, collection: str, partition: str | None, *, where: str | None, load: bool
     ) -> None:
-        table = target.server.tables.get(collection)
         if where is not None:
             raise SourceError("the model knows no filter")
-        if table is None or (partition is not None and partition not in table.rows):
-            raise SourceError(f"there is no {collection} {partition or ''}", where="model")
+        table = target.server.tables.get(collection)
+        if table is None:
+            meant = target.server.aliases.get(collection)
+            hint = (
+                f"it is an alias: write `collection: {meant}`" if meant else cols.near(collection, target.collections())
+            )
+            raise SourceError(f"there is no collection {collection!r}", where="model", hint=hint)
+        if partition is not None and partition not in table.rows:
+            hint = cols.near(partition, table.rows)
+            raise SourceError(f"there is no partition {partition!r}", where=f"model/{collection}", hint=hint)
         if not table.loaded and not load:
             raise SourceError("is not loaded", where=f"model/{collection}")
         self._owes = not table.loaded
@@ -431,9 +438,7 @@ class ModelSource:
         return self._reader
 
     def describe(self) -> Description:
-        schema = self._table.schema
-        kinds = {f.name: arrow_type(f) for f in schema.fields}
-        columns = tuple(Column(n, kind, str(schema.field(n)), cols.row_bytes(kind)) for n, kind in kinds.items())
+        schema, columns = self._table.schema, self._columns()
         rows = self.reader.count(KeyRange())
         mine = tuple(sorted(a for a, c in self._target.aliases().items() if c == schema.name))
         found = _live(self._table, count=False)
@@ -447,9 +452,17 @@ class ModelSource:
             collection=replace(found, schema=replace(found.schema, aliases=mine)),
         )
 
+    def _columns(self) -> tuple[Column, ...]:
+        fields = self._table.schema.fields
+        held = self.reader.read(KeyRange(), [f.name for f in fields])
+        return tuple(
+            Column(f.name, arrow_type(f), str(f), cols.mean_bytes(column))
+            for f, column in zip(fields, held.columns, strict=True)
+        )
+
     def cut(self, columns: Sequence[str], chunk_bytes: int) -> list[Bounds]:
-        chosen = [arrow_type(f) for f in self._table.schema.fields if f.name in columns]
-        step = max(1, int(chunk_bytes / max(1.0, sum(map(cols.row_bytes, chosen)))))
+        chosen = cols.pick(self._columns(), columns, "model")
+        step = max(1, int(chunk_bytes / max(1.0, sum(c.row_bytes for c in chosen))))
         found = [key for block in list(self.reader.keys()) for key in block.to_pylist()]
         ends: list[Any] = [None, *found[step::step], None]
         ranges = [KeyRange(lo, hi) for lo, hi in pairwise(ends)] if found else []
@@ -460,6 +473,7 @@ class ModelSource:
             raise SourceError("a collection is read by ranges of keys")
         if self._target.collection_id(self._table.schema.name) != self._table.id:
             raise SourceChangedError("is another collection now")
+        cols.pick(self._columns(), columns, "model")
         return self.reader.read(bounds.keys, columns)
 
     def close(self) -> None:

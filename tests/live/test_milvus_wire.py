@@ -26,6 +26,7 @@ MESSAGES = {
         "InsertRequest",
         "UpsertRequest",
         "QueryRequest",
+        "QueryResults",
         "MutationResult",
         "AllocTimestampRequest",
     ],

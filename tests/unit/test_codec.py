@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsync.connectors.milvus import codec
+from vsync.connectors.milvus import answers, codec
 from vsync.connectors.milvus.decode import decode
-from vsync.connectors.milvus.wire import milvus_pb2, schema_pb2
+from vsync.connectors.milvus.wire import common_pb2, milvus_pb2, schema_pb2
 from vsync.errors import TargetError, TooLargeError
 from vsync.rows import arrow_type
 from vsync.schema import DYNAMIC_FIELD, INTEGER_BITS, Collection, DataType, Field
@@ -114,6 +114,40 @@ def test_nulls_that_a_server_pads_come_back(drawn: tuple[Field, pa.RecordBatch])
     valid = column.is_valid().to_pylist()
     message.fields_data[1].valid_data[:] = valid
     assert same(decode((KEY, field), message.fields_data), batch)
+
+
+@given(batches())
+@settings(max_examples=400, deadline=None)
+def test_dense_vectors_of_an_answer_stay_in_its_bytes(drawn: tuple[Field, pa.RecordBatch]) -> None:
+    field, batch = drawn
+    (request,) = codec.encode(batch, Collection("c", (KEY, field)), None, LIMIT)
+    plain = milvus_pb2.QueryResults(collection_name="c", fields_data=parsed(request).fields_data, output_fields=["é"])
+    plain.fields_data[1].field_id = 102
+    payload = plain.SerializeToString()
+    answer = answers.read(payload)
+    assert same(decode((KEY, field), answer.fields_data, runs=answer.runs), batch)
+    dense = field.type.is_vector and field.type is not DataType.SPARSE_FLOAT_VECTOR
+    if batch.column(1).null_count == 0:
+        assert list(answer.runs) == (["value"] if dense else [])
+    assert all(run.obj is payload for run in answer.runs.values()), "nothing is copied"
+    for name in answer.runs:
+        assert name == "value"
+        plain.fields_data[1].ClearField("vectors")
+    assert answer.message == plain
+
+
+def test_an_answer_that_is_none_says_so() -> None:
+    refused = milvus_pb2.QueryResults(status=common_pb2.Status(code=101, reason="not loaded"))
+    answer = answers.read(refused.SerializeToString())
+    assert (answer.status.code, list(answer.fields_data), answer.runs) == (101, [], {})
+    field = Field("value", DataType.FLOAT_VECTOR, dim=8)
+    batch = pa.RecordBatch.from_arrays([pa.array([1]), pa.array([[0.5] * 8], arrow_type(field))], names=["id", "value"])
+    (request,) = codec.encode(batch, Collection("c", (KEY, field)), None, LIMIT)
+    payload = milvus_pb2.QueryResults(fields_data=parsed(request).fields_data).SerializeToString()
+    with pytest.raises(ValueError, match="ends within a field"):
+        answers.read(payload[:-3])
+    with pytest.raises(ValueError, match="of kind 3"):
+        answers.read(b"\x0b" + payload)
 
 
 @pytest.mark.parametrize("element", ELEMENTS)

@@ -2,9 +2,9 @@
 
 ``wire`` touches what is private to them, ``failures`` translates their errors, ``client`` is one database
 reached, ``capabilities`` and ``conflicts`` say what each server holds, ``describe`` and ``ddl`` are its
-collections, ``live`` what is there, ``loads`` has it loaded while it is read, ``clear`` empties it, ``codec``
-and ``decode`` are rows between Arrow and the wire, ``keys`` questions about primary keys, ``write``, ``read``,
-``source`` and ``target`` what the rest of vsync sees.
+collections, ``live`` what is there, ``loads`` has it loaded while it is read, ``clear`` empties it, ``codec``,
+``answers`` and ``decode`` are rows between Arrow and the wire, ``keys`` questions about primary keys,
+``write``, ``read``, ``source`` and ``target`` what the rest of vsync sees.
 """
 
 from __future__ import annotations

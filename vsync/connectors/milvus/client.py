@@ -18,7 +18,7 @@ from vsync.errors import LockedError, TargetError
 from vsync.schema import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 CONNECT_SECONDS = 10.0
 CALL_SECONDS = 60.0
@@ -82,14 +82,25 @@ class Client:
             self._server = self._ask_server() if self._connection or self.there else server_of(wire.LITE_VERSION)
         return self._server
 
-    def call(self, method: str, request: Any, *, timeout: float = CALL_SECONDS, doing: str | None = None) -> Any:
-        """Send one request once; returns its answer, raises what a status other than success says."""
+    def call(
+        self,
+        method: str,
+        request: Any,
+        *,
+        timeout: float = CALL_SECONDS,
+        doing: str | None = None,
+        read: Callable[[bytes], Any] | None = None,
+    ) -> Any:
+        """Send one request once; returns its answer, raises what a status other than success says.
+
+        ``read`` makes the answer of its bytes, in protobuf's place.
+        """
         connection, doing = self._connect(), doing or _DOING.get(method, method)
         if "db_name" in request.DESCRIPTOR.fields_by_name and not request.db_name:
             # Milvus 2.3 reads it from the metadata for most requests, but not for aliases.
             request.db_name = self.database
         with failures.translated(self.place, doing), faults.around(f"request.{method}"):
-            answer = connection.call(method, request, timeout)
+            answer = connection.call(method, request, timeout, read)
         failures.check(getattr(answer, "status", answer), self.place, doing)
         return answer
 

@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from vsync.connectors.milvus import describe, keys
+from vsync.connectors.milvus import answers, describe, keys
 from vsync.connectors.milvus.capabilities import LITE
 from vsync.connectors.milvus.client import pairs
 from vsync.connectors.milvus.failures import (
@@ -305,7 +305,7 @@ def count(client: Client, collection: str, key: Field, partition: str | None) ->
         state = load_state(client, collection, partition)
         if state == common_pb2.LoadStateLoading:
             # To take it for not loaded would decide by chance: one that is, is again in a moment, after a restart.
-            raise _not_ready(client, f"counting {collection}")
+            raise not_ready(client, f"counting {collection}")
         if state != common_pb2.LoadStateLoaded:
             return None
     expression = keys.everything(key) if partition is not None else ""
@@ -313,7 +313,7 @@ def count(client: Client, collection: str, key: Field, partition: str | None) ->
     return keys.counted(ask(client, question, doing=f"counting {collection}"))
 
 
-def ask(client: Client, question: Any, *, doing: str) -> Any:
+def ask(client: Client, question: Any, *, doing: str) -> answers.Answer:
     """Send a query; a server that says that the collection is not loaded, but is or will be, is starting."""
     if not client.server.holds.newline_literals and keys.has_newline(question.expr):
         raise TargetError(
@@ -321,15 +321,17 @@ def ask(client: Client, question: Any, *, doing: str) -> Any:
             where=client.place,
         )
     try:
-        return client.call("Query", question, timeout=QUERY_SECONDS, doing=doing)
+        answer: answers.Answer = client.call("Query", question, timeout=QUERY_SECONDS, doing=doing, read=answers.read)
     except RefusedError as error:
         coming = {common_pb2.LoadStateLoaded, common_pb2.LoadStateLoading}
         if error.code != NOT_LOADED or load_state(client, question.collection_name) not in coming:
             raise
-        raise _not_ready(client, doing) from error
+        raise not_ready(client, doing) from error
+    return answer
 
 
-def _not_ready(client: Client, doing: str) -> TransientError:
+def not_ready(client: Client, doing: str) -> TransientError:
+    """Make the error for a collection that is being loaded."""
     hint = (
         "it is being loaded, or the server has just started; if that lasts, look at its log, or release the collection"
     )

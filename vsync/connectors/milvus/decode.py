@@ -13,31 +13,38 @@ from vsync.rows import arrow_type
 from vsync.schema import DYNAMIC_FIELD, DataType, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _PACKED = {DataType.FLOAT: "<f4", DataType.DOUBLE: "<f8", DataType.BOOL: "?"}
 _INTEGERS = {DataType.INT8: "i1", DataType.INT16: "i2", DataType.INT32: "i4", DataType.INT64: "i8"}
 
 
-def decode(fields: Sequence[Field], answer: Iterable[Any], rows: int | None = None) -> pa.RecordBatch:
+def decode(
+    fields: Sequence[Field],
+    answer: Iterable[Any],
+    rows: int | None = None,
+    *,
+    runs: Mapping[str, memoryview] | None = None,
+) -> pa.RecordBatch:
     """Turn the FieldData messages of an answer into a batch with these fields, in this order.
 
-    ``rows`` is how many there are; without it, the primary key (which is never null) among the fields tells.
+    ``runs`` are the values of those dense vectors that were cut out of the answer. ``rows`` is how many there are;
+    without it, the primary key (which is never null) among the fields tells.
     """
     messages = {DYNAMIC_FIELD if message.is_dynamic else message.field_name: message for message in answer}
     if rows is None:
         key = next(f for f in fields if f.primary)
         rows = len(_values(key, messages[key.name])) if key.name in messages else 0
-    columns = [_decoded(field, messages.get(field.name), rows) for field in fields]
+    columns = [_decoded(field, messages.get(field.name), rows, (runs or {}).get(field.name)) for field in fields]
     return pa.RecordBatch.from_arrays(columns, names=[f.name for f in fields])
 
 
-def _decoded(field: Field, message: Any, rows: int) -> pa.Array:
+def _decoded(field: Field, message: Any, rows: int, run: memoryview | None) -> pa.Array:
     if message is None:
         if rows:
             raise TargetError(f"the server's answer lacks the field {field.name}")
         return pa.array([], arrow_type(field))
-    values = _values(field, message)
+    values = _values(field, message, run)
     valid = np.fromiter(message.valid_data, "?", len(message.valid_data))
     if len(valid) == 0 or (valid.all() and len(valid) == rows):
         if len(values) != rows:
@@ -53,9 +60,9 @@ def _decoded(field: Field, message: Any, rows: int) -> pa.Array:
     return values.take(pa.array(places, pa.int64(), mask=~valid))
 
 
-def _values(field: Field, message: Any) -> pa.Array:
+def _values(field: Field, message: Any, run: memoryview | None = None) -> pa.Array:
     if field.type.is_vector:
-        return _vectors(field, message.vectors)
+        return _vectors(field, message.vectors, run)
     if field.type is DataType.ARRAY:
         return _arrays(field, message.scalars.array_data)
     return _leaf(field.type, getattr(message.scalars, SCALAR_SLOTS[field.type]))
@@ -90,11 +97,13 @@ def _arrays(field: Field, message: Any) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, _leaf(field.element, merged), type=arrow_type(field))
 
 
-def _vectors(field: Field, message: Any) -> pa.Array:
+def _vectors(field: Field, message: Any, run: memoryview | None) -> pa.Array:
     kind, leaf = arrow_type(field), getattr(message, VECTOR_SLOTS[field.type])
     if field.type is DataType.SPARSE_FLOAT_VECTOR:
         return pa.array(leaf.contents, kind)
-    raw = _packed(leaf) if field.type is DataType.FLOAT_VECTOR else memoryview(leaf)
+    raw = run
+    if raw is None:
+        raw = _packed(leaf) if field.type is DataType.FLOAT_VECTOR else memoryview(leaf)
     if pa.types.is_fixed_size_binary(kind):
         buffers = [None, pa.py_buffer(raw)]
         return pa.FixedSizeBinaryArray.from_buffers(kind, len(raw) // kind.byte_width, buffers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ The limit is one of each segment: a page ends where the first of them has no mor
 limit, or one row. Nothing is behind an empty page alone.
 """
 
+_CLOSING = {")": "(", "]": "["}
+_TEXTS = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
 # A literal ends at its quote and at the line's end; the rest of a text goes as it is: servers read UTF-8.
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
 
@@ -64,8 +67,19 @@ def everything(key: Field) -> str:
 
 
 def both(where: str | None, expression: str) -> str:
-    """Ask for the rows of which a filter is true too; the filter is whole by itself: its brackets are even."""
+    """Ask for the rows of which a filter is true too; the filter is whole by itself (:func:`is_whole`)."""
     return expression if where is None else f"({where}) and ({expression})"
+
+
+def is_whole(where: str) -> bool:
+    """Tell whether no bracket of a filter closes one that it did not open, or stays open; those in texts are none."""
+    open_ones: list[str] = []
+    for char in _TEXTS.sub("", where):
+        if char in _CLOSING.values():
+            open_ones.append(char)
+        elif char in _CLOSING and (not open_ones or open_ones.pop() != _CLOSING[char]):
+            return False
+    return not open_ones
 
 
 def deletable(key: Field, values: Sequence[int | str]) -> list[str]:

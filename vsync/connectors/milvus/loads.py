@@ -46,7 +46,9 @@ def hold(client: Client, collection: str, partition: str | None, *, load: bool) 
             _holds.counts[key] = 1
             return True
         if load:
-            _load(client, collection)  # somebody else's, who may not be through with it
+            _load(client, collection)  # by somebody else, who may not be through with it
+        elif state == common_pb2.LoadStateLoading:  # it may be loaded in part only, at the end
+            raise ddl.not_ready(client, f"reading {collection}")
         return False
 
 

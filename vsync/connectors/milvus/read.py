@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from vsync.connectors.base import Key
+    from vsync.connectors.milvus.answers import Answer
     from vsync.connectors.milvus.client import Client
     from vsync.schema import Collection, Field
 
@@ -91,7 +92,7 @@ class MilvusReader:
     def ask(self, expression: str, fields: Sequence[Field], limit: int, order: Sequence[str]) -> pa.RecordBatch:
         """Ask once for rows that an expression is true of; the primary key is among the fields."""
         answer = self._answer(expression, [field.name for field in fields], limit, order)
-        return decode(fields, answer.fields_data)
+        return decode(fields, answer.fields_data, runs=answer.runs)
 
     def most(self, fields: Sequence[Field]) -> int:
         """Tell how many rows with these fields to ask for at once."""
@@ -125,7 +126,7 @@ class MilvusReader:
                 return
             part = part.filter(pc.invert(pc.is_in(part, value_set=found)))
 
-    def _answer(self, expression: str, fields: Sequence[str], limit: int | None, order: Sequence[str]) -> Any:
+    def _answer(self, expression: str, fields: Sequence[str], limit: int | None, order: Sequence[str]) -> Answer:
         name, at = self._collection.name, self._now()
         expression = keys.both(self._where, expression)
         question = keys.query(name, expression, fields, partitions=self._partitions, limit=limit, at=at, order=order)

@@ -158,9 +158,14 @@ class MilvusSource:
         return found
 
     def _check_where(self) -> None:
-        """Have the server parse the filter by itself: beside another expression, brackets could end up anywhere."""
+        """Have the server parse the filter by itself: with uneven brackets it would be another one beside a range.
+
+        Milvus Lite 2 reads as far as it understands: so brackets are counted here too.
+        """
         if self._where is None:
             return
+        if not keys.is_whole(self._where):
+            raise SourceError("the brackets of `where` are uneven", where=self._locator, hint=WHERE_HINT)
         if not self._where.strip():
             raise SourceError("`where` is empty", where=self._locator, hint="leave it out for all rows")
         key, partitions = self._schema.primary.name, [self._partition] if self._partition else []

@@ -20,7 +20,7 @@ from pymilvus import MilvusClient
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "LITE_VERSION",
@@ -71,18 +71,25 @@ class Connection:
         self._database = database
         self._raw: dict[str, Any] = {}
 
-    def call(self, method: str, request: Any, timeout: float) -> Any:
-        """Send one request once, with a deadline in seconds; returns the answer, its status unlooked at."""
+    def call(self, method: str, request: Any, timeout: float, read: Callable[[bytes], Any] | None = None) -> Any:
+        """Send one request once, with a deadline in seconds; returns the answer, its status unlooked at.
+
+        ``read`` makes the answer of its bytes, where that is not to be protobuf's business.
+        """
+        if read is not None:
+            return self._call_raw(method, request.SerializeToString(), timeout, read)
         stub = self._handler._stub  # noqa: SLF001  # as above
         return getattr(stub, method)(request, timeout=timeout, metadata=self._metadata())
 
     def call_bytes(self, method: str, payload: bytes, timeout: float) -> Any:
         """Send a mutation that is serialized already; returns its MutationResult."""
+        return self._call_raw(method, payload, timeout, milvus_pb2.MutationResult.FromString)
+
+    def _call_raw(self, method: str, payload: bytes, timeout: float, read: Callable[[bytes], Any]) -> Any:
         raw = self._raw.get(method)
         if raw is None:
             channel = self._handler._final_channel  # noqa: SLF001  # as above
-            answer = milvus_pb2.MutationResult.FromString
-            raw = self._raw[method] = channel.unary_unary(SERVICE + method, response_deserializer=answer)
+            raw = self._raw[method] = channel.unary_unary(SERVICE + method, response_deserializer=read)
         return raw(payload, timeout=timeout, metadata=self._metadata())
 
     def close(self) -> None:
