@@ -105,3 +105,9 @@ def insert(client: MilvusClient, name: str, what: Rows, partition: str | None = 
     """Write rows with keys of their own, as another program does."""
     rows = [{"id": int(i), "vector": v, "word": w} for i, v, w in zip(what.ids, what.vectors, what.words, strict=True)]
     client.insert(name, rows, partition_name=partition or "")
+
+
+def upsert(client: MilvusClient, name: str, what: Rows) -> None:
+    """Replace rows with keys of their own, as another program does."""
+    rows = [{"id": int(i), "vector": v, "word": w} for i, v, w in zip(what.ids, what.vectors, what.words, strict=True)]
+    client.upsert(name, rows)
