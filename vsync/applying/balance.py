@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from vsync.applying import there
 from vsync.applying.events import Settled, Waiting
 from vsync.applying.settle import lost_tasks, remove_strays
 from vsync.applying.worker import Task
@@ -61,9 +64,11 @@ def _settled(run: Run, to: Destination) -> Settled:
 
 
 def _count(run: Run, to: Destination) -> Settled:
-    sums = run.journal.balance(run.key, to)
     left = run.retry.call(run.target.count, to.collection, to.partition)
-    there, replaced = (0, sums.there) if to.replaces else (sums.there, 0)
+    if left is not None:
+        _count_gone(run, to)
+    sums = run.journal.balance(run.key, to)
+    held, replaced = (0, sums.there) if to.replaces else (sums.there, 0)
     expected = None if sums.before is None or _others_displace(run, to) else sums.before + sums.written - replaced
     return Settled(
         destination=to.address,
@@ -75,10 +80,23 @@ def _count(run: Run, to: Destination) -> Settled:
         dropped=sums.dropped,
         left=left,
         expected=expected,
-        lost=sums.read - sums.written - there - sums.rejected - sums.dropped,
+        lost=sums.read - sums.written - held - sums.rejected - sums.dropped,
         exclusive=to.exclusive,
         moved=0 if sums.there else sums.read - sums.planned,
     )
+
+
+def _count_gone(run: Run, to: Destination) -> None:
+    """Count rows that an attempt wrote whose answer did not come, and that their source did not give any more then."""
+    collection = run.plan.collections[to.collection]
+    if collection.primary.auto_id:
+        return
+    for unit, n, kept in run.journal.kept(run.key, to):
+        keys = there.gone_keys(kept)
+        probe = run.copier.worker.writer(to, collection).probe
+        found = keys.filter(run.retry.call(partial(probe, everywhere=False), keys))
+        if len(found):
+            run.journal.acked_late(run.key, unit, to.epoch, n, len(found), there.gone(kept, found))
 
 
 def _others_displace(run: Run, to: Destination) -> bool:
@@ -120,7 +138,8 @@ def _send_again(run: Run, to: Destination, tasks: Sequence[Task]) -> None:
         return
     remove_strays(run, _doubted(run, to))
     run.copier.in_doubt = [t for t in run.copier.in_doubt if t.to.address != to.address]
-    run.copier.copy(iter(tasks), 1)
+    again = [replace(t, there=run.journal.there_mask(run.key, t.unit.key, to, t.chunk.n)) for t in tasks]
+    run.copier.copy(iter(again), 1)
     run.stop_here()
     run.copier.raise_failures()
     if any(t.to.address == to.address for t in run.copier.in_doubt):

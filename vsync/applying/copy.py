@@ -161,6 +161,7 @@ class Copier:
             dropped=prepared.dropped,
             digest=prepared.digest,
             key_ranges=sent.key_ranges,
+            kept=prepared.kept,
         )
         rejects = [(b.row, b.field, b.value, b.why, b.key) for b in prepared.rejects]
         self.journal.acked(self.target, task.unit.key, task.to.epoch, task.chunk.n, outcome, rejects)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from vsync.applying import there
 from vsync.applying.worker import Task
 from vsync.connectors.base import KeyRange
 from vsync.planning.origins import mapping_of
@@ -67,8 +68,8 @@ def lost_tasks(run: Run, to: Destination) -> list[Task]:
         if unit.destination != to.address:
             continue
         for n, at, ranges in run.journal.acked_ranges(run.key, unit.key, to.epoch):
-            there = sum(run.retry.call(reader.count, KeyRange(first, last + 1)) for first, last in ranges)
-            if there < sum(last + 1 - first for first, last in ranges):
+            held = sum(run.retry.call(reader.count, KeyRange(first, last + 1)) for first, last in ranges)
+            if held < sum(last + 1 - first for first, last in ranges):
                 run.journal.reopen(run.key, unit.key, to.epoch, n)
                 lost.append(Task(unit, CopyChunk(index, n, at.lo, at.hi, keys=at.keys), to, collection))
     return lost
@@ -112,8 +113,12 @@ def _pieces(run: Run, reader: Reader, keys: KeyRange) -> Iterator[KeyRange]:
 
 
 def _digests(run: Run, tasks: Sequence[Task]) -> Doubtful:
+    """Digest the rows of chunks: those that they bring now, and of collections those that they were sent with."""
     parts: defaultdict[tuple[Field, ...], list[NDArray[np.uint64]]] = defaultdict(list)
     for task in tasks:
         fields = tuple(m.field for m in mapping_of(task.unit, task.collection))
         parts[fields].append(row_digests(run.copier.worker.rows_of(task), fields))
+        sent = run.journal.there_mask(run.key, task.unit.key, task.to, task.chunk.n) if task.unit.lives else None
+        if sent is not None:
+            parts[fields].append(there.digests_of(sent))
     return {fields: np.concatenate(digests) for fields, digests in parts.items()}

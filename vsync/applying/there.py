@@ -1,7 +1,9 @@
 """Which rows of a chunk were in the target before its first attempt: asked once, and journaled with ``sent``.
 
 Of a file a bit for each of its rows is enough. A collection may give other rows at the next attempt: so its keys are
-kept, each with its answer, and only those that are new are asked for then, since nobody has sent them yet.
+kept, each with its answer, and only those that are new are asked for then, since nobody has sent them yet. Those that
+are *gone* from it by then may have been written all the same: they are kept until they are counted. Of rows whose keys
+the server makes nothing is asked: what was sent is kept by its digests, and found again by them.
 """
 
 from __future__ import annotations
@@ -39,6 +41,29 @@ def of_collection(known: bytes | None, keys: pa.Array, ask: Ask) -> tuple[bytes,
     at = pc.index_in(keys, value_set=asked.column("key").combine_chunks())
     there = asked.column("there").combine_chunks().take(at).to_numpy(zero_copy_only=False)
     return _packed(asked), there
+
+
+def gone(known: bytes, keys: pa.Array) -> bytes | None:
+    """Keep those keys that earlier attempts may have sent and that are not among these; ``None``: there are none."""
+    asked = _unpacked(known)
+    left = asked.filter(pc.invert(pc.or_(asked.column("there"), pc.is_in(asked.column("key"), value_set=keys))))
+    return _packed(left) if left.num_rows else None
+
+
+def gone_keys(kept: bytes) -> pa.Array:
+    """Give the keys that :func:`gone` kept."""
+    return _unpacked(kept).column("key").combine_chunks()
+
+
+def of_digests(known: bytes | None, digests: NDArray[np.uint64]) -> bytes:
+    """Give what to journal of rows that are sent without keys."""
+    before = digests[:0] if known is None else digests_of(known)
+    return zlib.compress(np.union1d(before, digests).tobytes(), 1)
+
+
+def digests_of(known: bytes) -> NDArray[np.uint64]:
+    """Give the digests of all rows that were sent without keys."""
+    return np.frombuffer(zlib.decompress(known), np.uint64)
 
 
 def _packed(asked: pa.Table) -> bytes:

@@ -18,9 +18,12 @@ from vsync.applying import there
 from vsync.errors import BadRowsError, TooLargeError
 from vsync.planning.origins import mapping_of
 from vsync.rows import BadRow, bad_rows_error, columns_of, digest, take_rows
+from vsync.rows.digest import row_digests
 from vsync.rows.losers import without
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from vsync.applying.identity import Identities
     from vsync.applying.retry import Limiter, Retry
     from vsync.connectors.base import Acked, CollectionSource, Target, Writer
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One chunk to be copied. ``there`` is what its first attempt was told, where there was one.
+    """One chunk to be copied. ``there`` is what was journaled with earlier attempts, where there were any.
 
     ``only``: the rows of a collection with these keys, instead of the chunk's range.
     """
@@ -49,7 +52,8 @@ class Task:
 class Prepared:
     """A chunk that is ready to be sent. The rows of ``requests`` are those that are neither there, bad nor dropped.
 
-    ``read`` are the rows that its source gave, ``rows`` those to be sent.
+    ``read`` are the rows that its source gave, ``rows`` those to be sent. ``there_mask`` is journaled with ``sent``,
+    ``kept`` with ``acked``: see :mod:`vsync.applying.there`.
     ``displaces`` are the keys that may be in other partitions and must not stay there.
     """
 
@@ -60,6 +64,7 @@ class Prepared:
     there: int
     dropped: int
     there_mask: bytes | None
+    kept: bytes | None
     rejects: tuple[BadRow, ...]
     digest: str
     nbytes: int
@@ -106,7 +111,8 @@ class Worker:
         dropped = taken.rows.num_rows - rows.num_rows
         writer = self.writer(task.to, task.collection)
         mask, held = self._there(task, rows, writer)
-        if mask is not None and held.any():
+        kept = _kept(task, rows, mask)
+        if held.any():
             _refuse_there(task, numbers, held)
             if not task.to.replaces:  # skip, too, appends to what was empty
                 rows = rows.filter(pa.array(~held))
@@ -118,6 +124,7 @@ class Worker:
             there=int(held.sum()),
             dropped=dropped,
             there_mask=mask,
+            kept=kept,
             rejects=taken.bad,
             digest=checksum,
             nbytes=rows.nbytes,
@@ -145,13 +152,16 @@ class Worker:
 
     def _there(self, task: Task, rows: pa.RecordBatch, writer: Writer) -> tuple[bytes | None, Any]:
         """Tell which rows were there before the first attempt: asked once, then taken from the journal."""
-        asks = task.to.probe and not task.collection.primary.auto_id and rows.num_rows
-        if task.there is None and not asks:
-            return None, np.zeros(rows.num_rows, bool)
+        key, none = task.collection.primary, np.zeros(rows.num_rows, bool)
+        if key.auto_id:
+            return (there.of_digests(task.there, _digests_of(task, rows)) if task.unit.lives else None), none
+        if task.there is None and not (rows.num_rows and (task.to.probe or task.unit.lives)):
+            return None, none
         # An upsert replaces what this partition holds; for append a key is taken wherever it is.
         probe = partial(writer.probe, everywhere=not task.to.replaces)
+        ask = partial(self.retry.call, probe) if task.to.probe else _nothing_there
         find = there.of_collection if task.unit.lives else there.of_file
-        return find(task.there, rows.column(task.collection.primary.name), partial(self.retry.call, probe))
+        return find(task.there, rows.column(key.name), ask)
 
     def send(self, prepared: Prepared) -> Sent:
         """Send a chunk's requests, each until it is acknowledged; what was in doubt is sent again as it was."""
@@ -177,6 +187,24 @@ class Worker:
     def _acknowledged(self, writer: Writer, request: Any, *, auto_id: bool) -> Acked:
         """Send until acknowledged; an insert with keys of the server's making is never repeated while in doubt."""
         return self.retry.call(writer.send, request, repeat_in_doubt=not auto_id)
+
+
+def _digests_of(task: Task, rows: pa.RecordBatch) -> NDArray[np.uint64]:
+    """Digest rows of a chunk by the fields that it brings."""
+    return row_digests(rows, [m.field for m in mapping_of(task.unit, task.collection)])
+
+
+def _nothing_there(keys: pa.Array) -> pa.BooleanArray:
+    """Answer for a destination that was empty."""
+    return pa.array(np.zeros(len(keys), bool))
+
+
+def _kept(task: Task, rows: pa.RecordBatch, mask: bytes | None) -> bytes | None:
+    """Say what of earlier attempts is still to be known when this one is acknowledged."""
+    if task.there is None or not task.unit.lives:
+        return None
+    key = task.collection.primary
+    return mask if key.auto_id else there.gone(task.there, rows.column(key.name))
 
 
 def _displaced(task: Task, rows: pa.RecordBatch) -> pa.Array | None:

@@ -74,15 +74,18 @@ def places(data: DataSpec, sources: Sources) -> list[Place]:
     ]
 
 
-def number_of(wanted: Wanted, data: WantedData, journal: JournalFacts) -> int:
+def number_of(wanted: Wanted, data: WantedData, journal: JournalFacts, live: LiveCollection | None) -> int:
     """Tell which session of its destination a cut belongs to: one that has not ended, or the next.
 
-    Keys that the server makes cannot be compared: there nothing is cut again.
+    Keys that the server makes cannot be compared: there nothing is cut again while the collection is the same.
     """
-    session = journal.sessions.get(data.destination)
+    session, auto_id = journal.sessions.get(data.destination), wanted.effective.primary.auto_id
     if session is None:
         return 1
-    return session.session if not session.done or wanted.effective.primary.auto_id else session.session + 1
+    if live is not None and any(forces_replacement(wanted.declared, live.schema)):
+        live = None
+    goes_on = session.is_of(live, data.partition, auto_id=auto_id) and (auto_id or not session.done)
+    return session.session if goes_on else session.session + 1
 
 
 def cut_of(
@@ -125,9 +128,9 @@ def missing(source: Iterable[pa.Array], target: Iterator[pa.Array], step: int) -
     No chunk spans more than ``step`` rows of the source; ``lo`` and ``hi`` count missing rows alone. The last chunk is
     open, so that what is added behind it comes along.
     """
-    chunks = _Chunks(step)
+    chunks, target = _Chunks(step), filter(len, target)
     held = next(target, None)
-    for keys in source:
+    for keys in filter(len, source):
         there = np.zeros(len(keys), np.bool_)
         last = keys[-1].as_py()
         while held is not None:

@@ -134,16 +134,17 @@ def _unit(
     origins = {m.field.name: plain_origin(m.origin) for m in data.mapping}
     columns = columns_of(data.mapping)
     lives = description.collection is not None
+    live = known.live.get(wanted.declared.name)
     with sources.look(data.address, path, data.item.options) as source:
         if lives:
-            content = f"{description.fingerprint.content}@{number_of(wanted, data, known.facts)}"
+            content = f"{description.fingerprint.content}@{number_of(wanted, data, known.facts, live)}"
         else:
             content = _content(data, path, description, source, known, origins)
         key = unit_key(data.destination, origins, content)
         bounds = known.journal.known_cut(known.target.identity, key) if known.journal else None
         bounds = bounds or _frozen(key, known.saved)
         if bounds is None and lives:
-            there = None if known.whole else known.live.get(wanted.declared.name)
+            there = None if known.whole else live
             bounds = cut_of(spec, wanted, data, cast("CollectionSource", source), known.target, there, columns)
         elif bounds is None:
             bounds = tuple(source.cut(columns, spec.defaults.chunk_bytes))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vsync.planning.steps import DEFAULT_PARTITION
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -51,6 +53,16 @@ class SessionFacts:
     checked: str | None = None
     checked_how: str | None = None
     partial: bool = False
+
+    def is_of(self, live: LiveCollection | None, partition: str | None, *, auto_id: bool) -> bool:
+        """Tell whether a destination is still the one that rows were brought to, and not one of the same name.
+
+        A partition may be gone too. Where the server makes the keys, lost rows are found by counting.
+        """
+        if live is None or live.id != self.collection_id:
+            return False
+        made = live.schema.partitions
+        return auto_id or made is None or partition in {None, DEFAULT_PARTITION, *made}
 
 
 @dataclass(frozen=True, slots=True)

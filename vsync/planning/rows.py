@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from vsync.errors import Problem
 from vsync.planning import mirror
 from vsync.planning.facts import FileFacts, JournalFacts, SessionFacts, UnitFacts
-from vsync.planning.steps import DEFAULT_PARTITION, Change, Destination, content_key
+from vsync.planning.steps import Change, Destination, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,13 +65,6 @@ class Standing:
         return self.rows is None or self.rows > 0 or bool(self.live and self.live.rows)
 
     @property
-    def unmade(self) -> bool:
-        """Whether its partition is gone. Where the server makes the keys, lost rows are found by counting."""
-        made = self.live.schema.partitions if self.live else None
-        own = self.base.partition not in {None, DEFAULT_PARTITION}
-        return own and made is not None and self.base.partition not in made and not self.auto_id
-
-    @property
     def probes(self) -> bool:
         """Whether to ask which keys are there: nothing can be asked of a collection that is not loaded."""
         return (self.holds or not self.base.exclusive) and self.rows is not None
@@ -82,7 +75,7 @@ def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts)
     base = standing.base
     base = replace(base, content=content_key([u.unit.key for u in units]), before=standing.rows)
     old = journal.sessions.get(base.address)
-    if old is not None and (standing.live is None or standing.live.id != old.collection_id or standing.unmade):
+    if old is not None and not old.is_of(standing.live, base.partition, auto_id=standing.auto_id):
         base, old = replace(base, epoch=old.epoch, session=old.session), None
     elif old is not None:
         base = replace(base, epoch=old.epoch, session=old.session)

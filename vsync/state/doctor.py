@@ -51,8 +51,9 @@ _LOGIC = {
         SELECT DISTINCT state FROM chunks WHERE state NOT IN ('pending', 'sent', 'acked')""",
     "the rows of each acknowledged chunk are written, there already, rejected or lost to a collision": """
         SELECT u.address || ' chunk ' || c.n FROM chunks c JOIN units u ON u.target = c.target AND u.key = c.unit
-        WHERE c.state = 'acked'
-            AND coalesce(c.read, c.hi - c.lo) IS NOT c.written + c.there + c.rejected + c.dropped""",
+            LEFT JOIN sessions s ON s.target = u.target AND s.destination = u.destination AND s.session = c.session
+        WHERE c.state = 'acked' AND coalesce(c.read, c.hi - c.lo) IS NOT
+            c.written + iif(s.write IN ('upsert', 'mirror'), 0, c.there) + c.rejected + c.dropped""",
     "a destination that was finished has no chunk in doubt": """
         SELECT u.address || ' chunk ' || c.n FROM chunks c JOIN units u ON u.target = c.target AND u.key = c.unit
             JOIN sessions s ON s.target = u.target AND s.destination = u.destination AND s.session = c.session

@@ -38,7 +38,10 @@ BACKUP_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a chunk: rows acknowledged, there already, rejected, dropped; together they are those read."""
+    """What became of a chunk: rows acknowledged, there already, rejected, dropped; together they are those read.
+
+    ``kept`` is what is still to be known of attempts before it: see :mod:`vsync.applying.there`.
+    """
 
     read: int
     written: int
@@ -47,6 +50,7 @@ class Outcome:
     dropped: int
     digest: str
     key_ranges: tuple[tuple[int, int], ...] = ()
+    kept: bytes | None = None
 
 
 class Journal(View):
@@ -195,8 +199,8 @@ class Journal(View):
                     [target, destination, target, destination],
                 )
             self._db.conn.executemany(
-                "UPDATE chunks SET state = 'pending', session = NULL, read = NULL, written = NULL, there = NULL,"
-                " rejected = NULL, dropped = NULL, key_ranges = NULL, digest = NULL"
+                "UPDATE chunks SET state = 'pending', session = NULL, there_mask = NULL, read = NULL, written = NULL,"
+                " there = NULL, rejected = NULL, dropped = NULL, key_ranges = NULL, digest = NULL"
                 " WHERE state = 'acked' AND target = ? AND unit = ?",
                 [(target, u.key) for u in units],
             )
@@ -267,7 +271,7 @@ class Journal(View):
             self._db.execute("UPDATE runs SET heartbeat = ? WHERE id = (SELECT max(id) FROM runs)", [now])
             self._db.execute(
                 "UPDATE chunks SET state = 'acked', read = ?, written = ?, there = ?, rejected = ?, dropped = ?,"
-                " digest = ?, key_ranges = ?, acked = ?, there_mask = NULL"
+                " digest = ?, key_ranges = ?, acked = ?, there_mask = ?"
                 " WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
                 [
                     outcome.read,
@@ -278,6 +282,7 @@ class Journal(View):
                     outcome.digest,
                     json.dumps(outcome.key_ranges),
                     now,
+                    outcome.kept,
                     target,
                     unit,
                     epoch,
@@ -288,6 +293,15 @@ class Journal(View):
                 "INSERT OR REPLACE INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(target, unit, epoch, n, *reject) for reject in rejects],
             )
+
+    def acked_late(self, target: str, unit: str, epoch: int, n: int, rows: int, kept: bytes | None) -> None:
+        """Count rows that an earlier attempt wrote, unheard, and that the chunk did not bring any more."""
+        self._write(
+            "acked",
+            "UPDATE chunks SET read = read + ?, written = written + ?, there_mask = ?"
+            " WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
+            [rows, rows, kept, target, unit, epoch, n],
+        )
 
     def reopen(self, target: str, unit: str, epoch: int, n: int) -> None:
         """Put a chunk in doubt again whose acknowledged rows are not all there: its keys count for nothing now."""

@@ -131,13 +131,22 @@ class View(StateFile):
         return RunRecord(*row) if row else None
 
     def there_mask(self, target: str, unit: str, to: Destination, n: int) -> bytes | None:
-        """Give what the first attempt of a session was told of the rows that were there; ``None`` before that."""
+        """Give what was journaled of a chunk with its attempts in a session; ``None`` before that."""
         row = self._one(
-            "SELECT there_mask FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND session = ? AND n = ?"
-            " AND state = 'sent'",
+            "SELECT there_mask FROM chunks WHERE target = ? AND unit = ? AND epoch = ? AND session = ? AND n = ?",
             [target, unit, to.epoch, to.session, n],
         )
         return row[0] if row else None
+
+    def kept(self, target: str, to: Destination) -> list[tuple[str, int, bytes]]:
+        """List what is kept of chunks that a session has done: unit, number, and what it is."""
+        rows = self._all(
+            "SELECT c.unit, c.n, c.there_mask FROM chunks c JOIN units u ON u.target = c.target AND u.key = c.unit"
+            " WHERE c.target = ? AND u.destination = ? AND c.epoch = ? AND c.session = ? AND c.state = 'acked'"
+            " AND c.there_mask IS NOT NULL",
+            [target, to.address, to.epoch, to.session],
+        )
+        return [(unit, n, kept) for unit, n, kept in rows]
 
     def balance(self, target: str, to: Destination) -> Balance:
         """Sum up one session of a destination."""
@@ -196,7 +205,7 @@ class View(StateFile):
     def pace(self, run: RunRecord) -> float | None:
         """Give the rows a second of a run's last chunks; ``None`` where their times do not tell."""
         rows, began, ended = self._all(
-            "SELECT sum(rows), min(sent), max(acked) FROM (SELECT written + there + rejected + dropped AS rows, sent,"
+            "SELECT sum(rows), min(sent), max(acked) FROM (SELECT coalesce(read, hi - lo) AS rows, sent,"
             " acked FROM chunks WHERE target = ? AND state = 'acked' AND sent >= ? ORDER BY acked DESC LIMIT ?)",
             [run.target, run.started, PACE_CHUNKS],
         )[0]
