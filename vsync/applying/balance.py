@@ -40,7 +40,8 @@ def verify(run: Run, to: Destination) -> None:
     if settled.left is None and run.identities.is_to_be_loaded(to.collection, run.plan):
         raise StalePlanError(f"{to.address} cannot be counted: somebody released it meanwhile", hint=RELEASED_HINT)
     # Where counts differ the journal keeps what should be there: the next plan then sees that rows are gone, or more.
-    run.journal.end_session(run.key, to, settled.left if settled.expected is None else settled.expected)
+    left = settled.left if settled.expected is None else settled.expected
+    run.journal.end_session(run.key, to, left, uneven=not settled.balanced)
     run.settled.append(settled)
     run.report(settled)
 
@@ -65,6 +66,7 @@ def _count(run: Run, to: Destination) -> Settled:
     left = run.retry.call(run.target.count, to.collection, to.partition)
     there, replaced = (0, sums.there) if to.replaces else (sums.there, 0)
     expected = None if sums.before is None or _others_displace(run, to) else sums.before + sums.written - replaced
+    known = run.facts.sessions.get(to.address)
     return Settled(
         destination=to.address,
         before=sums.before,
@@ -77,6 +79,7 @@ def _count(run: Run, to: Destination) -> Settled:
         expected=expected,
         lost=sums.read - sums.written - there - sums.rejected - sums.dropped,
         exclusive=to.exclusive,
+        unproved=left is None and known is not None and known.session == to.session and known.uneven,
     )
 
 
@@ -142,6 +145,11 @@ def _problem(one: Settled) -> Problem:
         return Problem(
             f"{one.destination}: of {one.read:,} rows read {one.lost:,} are accounted for nowhere",
             hint="this is a fault of vsync; vsync check says which rows they are",
+        )
+    if one.unproved:
+        return Problem(
+            f"{one.destination} cannot be counted, for it is not loaded, and its last count was not what it should be",
+            hint="load it, and run the same command again",
         )
     less = one.surplus < 0
     amount = f"{-one.surplus:,} fewer" if less else f"{one.surplus:,} more"

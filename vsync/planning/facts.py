@@ -36,7 +36,7 @@ class SessionFacts:
     ``checked`` is when its rows were last compared with the data and were equal, ``checked_how``: ``keys`` or
     ``content``.
     ``partial``: not all that was written in it is known, for the state is a backup brought back, or part of it was
-    forgotten.
+    forgotten. ``uneven``: the count at its end was not what it should be, which ``left`` is.
     """
 
     epoch: int
@@ -51,6 +51,7 @@ class SessionFacts:
     checked: str | None = None
     checked_how: str | None = None
     partial: bool = False
+    uneven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
