@@ -85,7 +85,19 @@ class View(StateFile):
             partial=frozenset(a for a, _, _, partial in resources if partial),
             sessions={
                 r[0]: SessionFacts(
-                    r[1], r[2], bool(r[3]), r[4], r[5], bool(r[6]), *r[7:9], bool(r[9]), *r[10:12], *map(bool, r[12:])
+                    r[1],
+                    r[2],
+                    bool(r[3]),
+                    r[4],
+                    r[5],
+                    bool(r[6]),
+                    r[7],
+                    r[8],
+                    bool(r[9]),
+                    r[10],
+                    r[11],
+                    bool(r[12]),
+                    bool(r[13]),
                 )
                 for r in sessions
             },
