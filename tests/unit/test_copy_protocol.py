@@ -291,7 +291,7 @@ def test_old_copies_that_are_still_counted_are_waited_for(
             old = copies.pop(0) if counted and copies else 0
             return None if counted is None else counted + old
 
-    monkeypatch.setattr("vsync.applying.balance.RECOUNT_SECONDS", 0.0)
+    monkeypatch.setattr("vsync.applying.retry.RECOUNT_SECONDS", 0.0)
     spec = spec_of(folder, "upsert", auto_id=False, chunk_rows=10)
     target, journal = SlowTarget(Server()), Journal(tmp_path / "state.db")
     made = make_plan(spec, target, journal, Choice())

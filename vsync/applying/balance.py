@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from vsync.applying.events import Settled, Waiting
+from vsync.applying.events import Settled
 from vsync.applying.settle import lost_tasks, remove_strays
 from vsync.applying.worker import Task
 from vsync.errors import MismatchError, Problem, StalePlanError, TransientError
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from vsync.planning.steps import Destination
 
 RELEASED_HINT = "load it again where the spec does not say so, and run the same command again"
-RECOUNT_SECONDS = 3.0
 SETTLED_AGAIN = 3
 """How often a count that does not come out even is looked into: a late request can land after any look."""
 
@@ -47,17 +45,13 @@ def verify(run: Run, to: Destination) -> None:
 
 
 def _settled(run: Run, to: Destination) -> Settled:
-    """Count, and again while there are too many: for a while a server may count old copies of what was replaced."""
-    settled, attempt = _count(run, to), 0
-    patience = 0.0 if run.plan.collections[to.collection].primary.auto_id else run.target.settling
-    until = time.monotonic() + patience
-    while settled.surplus > 0 and to.exclusive and time.monotonic() < until:
-        attempt += 1
-        why = f"{to.address} counts {settled.surplus:,} rows more than it should: the server may not have settled yet"
-        run.report(Waiting(why, attempt, RECOUNT_SECONDS))
-        run.stop.event.wait(RECOUNT_SECONDS)
-        run.stop_here()
-        settled = _count(run, to)
+    """Count, and again while there are too many, as long as old copies may be among them."""
+    upserts = to.exclusive and not run.plan.collections[to.collection].primary.auto_id
+    seconds = run.target.settling if upserts else 0.0
+    settled = run.retry.settled(
+        _count(run, to), lambda: _count(run, to), lambda counted: counted.surplus, to.address, seconds
+    )
+    run.stop_here()
     return settled
 
 

@@ -33,8 +33,8 @@ class SessionFacts:
     """What the journal knows of the last time that rows were brought to a destination.
 
     ``before`` and ``left`` are the counts at its beginning and end, ``None`` where it was not counted or has not ended.
-    ``checked`` is when its rows were last compared with the data and were equal, ``checked_how``: ``keys`` or
-    ``content``.
+    ``ended`` is when it ended; ``checked`` is when its rows were last compared with the data and were equal,
+    ``checked_how``: ``keys`` or ``content``.
     ``partial``: not all that was written in it is known, for the state is a backup brought back, or part of it was
     forgotten. ``uneven``: the count at its end was not what it should be, which ``left`` is.
     """
@@ -52,6 +52,7 @@ class SessionFacts:
     checked_how: str | None = None
     partial: bool = False
     uneven: bool = False
+    ended: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

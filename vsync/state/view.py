@@ -57,7 +57,7 @@ class View(StateFile):
         """Gather what is known of a target."""
         sessions = self._all(
             "SELECT destination, epoch, session, ended IS NOT NULL, content, collection_id, probe, before, left,"
-            " skipped, checked, checked_how, partial, uneven FROM sessions s WHERE target = ? AND session ="
+            " skipped, checked, checked_how, partial, uneven, ended FROM sessions s WHERE target = ? AND session ="
             " (SELECT max(session) FROM sessions t WHERE t.target = s.target AND t.destination = s.destination)",
             [target],
         )
@@ -98,6 +98,7 @@ class View(StateFile):
                     r[11],
                     bool(r[12]),
                     bool(r[13]),
+                    r[14],
                 )
                 for r in sessions
             },
