@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+from vsync.connectors.base import Bounds
 from vsync.connectors.milvus import codec
 from vsync.connectors.milvus.client import Client
 from vsync.connectors.milvus.target import MilvusTarget
@@ -38,10 +39,10 @@ def encode(source: Path, folder: Path, name: str, chunk_bytes: int) -> None:
 
     folder.mkdir(parents=True)
     with closing(open_source("hdf5", source, {})) as opened:
-        dim = opened.read((0, 1), ["vectors"]).column(0).type.list_size
+        dim = opened.read(Bounds(0, 1), ["vectors"]).column(0).type.list_size
         collection = wanted(name, dim)
-        for n, (lo, hi) in enumerate(opened.cut(["ids", "vectors"], chunk_bytes)):
-            rows = opened.read((lo, hi), ["ids", "vectors"]).rename_columns(["id", "vector"])
+        for n, bounds in enumerate(opened.cut(["ids", "vectors"], chunk_bytes)):
+            rows = opened.read(bounds, ["ids", "vectors"]).rename_columns(["id", "vector"])
             (request,) = codec.encode(rows, collection, None, LIMIT)
             (folder / f"{n:05}.{request.rows}").write_bytes(request.payload)
 

@@ -201,7 +201,7 @@ def drop_all(uri: str) -> None:
     """Drop what a run left, so that the next finds the server as it was."""
     from pymilvus import MilvusClient
 
-    client = MilvusClient(uri, timeout=60)
+    client = MilvusClient(uri, timeout=60, dedicated=True, grpc_options=servers.NO_PINGS)
     for name in client.list_collections():
         client.drop_collection(name)
     client.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vsync.api import both_ends, state_path, view_of
+from vsync.applying.settings import MAX_DOWNTIME
 from vsync.errors import LockedError
 from vsync.planning.choice import Choice
 
@@ -49,12 +50,16 @@ def check(
     state: Path | None = None,
     choice: Choice | None = None,
     transfers: int | None = None,
+    retries: int | None = None,
+    max_downtime: float = MAX_DOWNTIME,
     report: Callable[[Event | Waiting], None] | None = None,
 ) -> Checked:
     """Compare the rows of a spec's files with those of its target; neither is written to.
 
     ``how`` is ``counts``, ``keys``, ``content``, or ``sample`` with the number of rows to draw. Every difference is
-    reported as it is found. Raises where sources or target cannot be read, ConflictError where they cannot be compared.
+    reported as it is found. What fails for a moment is tried again, ``retries`` times or for ``max_downtime`` seconds,
+    and a server that may still count old copies of replaced rows is waited for. Raises where sources or target cannot
+    be read, ConflictError where they cannot be compared.
     """
     from vsync.applying.retry import Retry
     from vsync.applying.settings import TRANSFERS
@@ -74,9 +79,8 @@ def check(
         facts = gather(sources.spec, target, sources, view, choice, whole=True)
         found = sides(sources.spec, facts, choice, one_way=one_way)
         noted: list[Finding] = []
-        ways = Ways(
-            target, sources.use, Retry(wait).call, _noting(say, noted) if repair else say, transfers or TRANSFERS
-        )
+        retry, hear = Retry(wait, retries, max_downtime), _noting(say, noted) if repair else say
+        ways = Ways(target, sources.use, retry.call, hear, transfers or TRANSFERS, retry.settled)
         compared = check_sides(found, ways, Checks(how, one_way, sample, drawn_by))
         mends = [mend_of(side, one, noted) for side, one in zip(found, compared, strict=True)]
         made = repair_plan(spec, facts, choice, mends) if repair else None

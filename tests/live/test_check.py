@@ -13,18 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import reader
+import stamina
 from conftest import QUICK_ON_LITE
 from milvus_rows import EVERYWHERE, opened, rows, send
 
 from vsync.connectors.milvus import codec
+from vsync.connectors.milvus.target import MilvusTarget
+from vsync.errors import TransientError
 from vsync.schema import Collection, DataType, Field, Index
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Endpoint
-
-    from vsync.connectors.milvus.target import MilvusTarget
 
 LIMIT = 64 << 20
 HIGHEST = 2**63 - 1
@@ -315,3 +316,26 @@ def test_options_that_exclude_each_other_are_refused(tmp_path: Path, lite_path: 
     for words in (["--quick", "--full"], ["--seed", "3"], ["--repair"], ["--quick", "--repair", "--out", "x.json"]):
         assert applies.vsync(tmp_path, "check", *words).code == 64
     assert not lite_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"), [(["--retries", "2"], 3), (["--max-downtime", "0"], 1), (["--max-downtime", "9s"], 5)]
+)
+def test_a_target_that_is_away_is_asked_again_as_often_as_was_said(
+    tmp_path: Path, lite_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], asked: int
+) -> None:
+    from conftest import Endpoint as Place
+
+    questions = []
+
+    def away(*_question: object) -> int:
+        questions.append(1)
+        raise TransientError("the target is away")
+
+    write_plain(tmp_path, Place(str(lite_path), "default", "lite"), list(range(30)))
+    applies.apply(tmp_path)
+    monkeypatch.setattr(MilvusTarget, "count", away)
+    with stamina.set_testing(testing=True, attempts=5, cap=True):  # no waiting, and five times where nothing says less
+        done = applies.vsync(tmp_path, "check", "--full", *words)
+    assert (done.code, len(questions)) == (5, asked)
+    assert "the target is away" in done.err

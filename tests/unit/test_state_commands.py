@@ -14,6 +14,7 @@ from vsync.planning.facts import Owed
 from vsync.planning.steps import content_key, unit_key
 from vsync.state.file import backup_of
 from vsync.state.journal import Journal, Outcome
+from vsync.state.migrations import FORMAT
 from vsync.state.view import View
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def test_the_doctor_says_what_it_looked_at(state: Path) -> None:
     done = applies.vsync(folder, "state", "doctor")
     assert done.code == 0
     assert "the lock is free" in done.out
-    assert "the file is whole, of format 3" in done.out
+    assert f"the file is whole, of format {FORMAT}" in done.out
     assert "is whole; chunks done in it: 9" in done.out
     refused = applies.vsync(folder, "state", "doctor", "--restore")
     assert refused.code == 12, "nothing is wrong, and nobody can be asked"

@@ -15,6 +15,7 @@ from journals import CHUNKS, OUTCOME, TO, UNIT, begun
 from vsync.connectors.base import Bounds
 from vsync.errors import JournalError
 from vsync.state.journal import Journal
+from vsync.state.migrations import FORMAT
 from vsync.state.view import View
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def test_another_format_is_refused(tmp_path: Path, opens: type[View]) -> None:
     connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
     connection.commit()
     connection.close()
-    with pytest.raises(JournalError, match="has format 99, this vsync knows 3"):
+    with pytest.raises(JournalError, match=f"has format 99, this vsync knows {FORMAT}"):
         opens(path)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from vsync.applying import there
-from vsync.applying.events import Settled, Waiting
+from vsync.applying.events import Settled
 from vsync.applying.settle import lost_tasks, remove_strays
 from vsync.applying.worker import Task
 from vsync.errors import MismatchError, Problem, StalePlanError, TransientError
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from vsync.planning.steps import Destination
 
 RELEASED_HINT = "load it again where the spec does not say so, and run the same command again"
-RECOUNT_SECONDS = 3.0
 SETTLED_AGAIN = 3
 """How often a count that does not come out even is looked into: a late request can land after any look."""
 
@@ -43,23 +41,20 @@ def verify(run: Run, to: Destination) -> None:
     if settled.left is None and run.identities.is_to_be_loaded(to.collection, run.plan):
         raise StalePlanError(f"{to.address} cannot be counted: somebody released it meanwhile", hint=RELEASED_HINT)
     # Where counts differ the journal keeps what should be there: the next plan then sees that rows are gone, or more.
-    run.journal.end_session(run.key, to, settled.left if settled.expected is None else settled.expected)
+    left = settled.left if settled.expected is None else settled.expected
+    run.journal.end_session(run.key, to, left, uneven=not settled.balanced)
     run.settled.append(settled)
     run.report(settled)
 
 
 def _settled(run: Run, to: Destination) -> Settled:
-    """Count, and again while there are too many: for a while a server may count old copies of what was replaced."""
-    settled, attempt = _count(run, to), 0
-    patience = 0.0 if run.plan.collections[to.collection].primary.auto_id else run.target.settling
-    until = time.monotonic() + patience
-    while settled.surplus > 0 and to.exclusive and time.monotonic() < until:
-        attempt += 1
-        why = f"{to.address} counts {settled.surplus:,} rows more than it should: the server may not have settled yet"
-        run.report(Waiting(why, attempt, RECOUNT_SECONDS))
-        run.stop.event.wait(RECOUNT_SECONDS)
-        run.stop_here()
-        settled = _count(run, to)
+    """Count, and again while there are too many, as long as old copies may be among them."""
+    upserts = to.exclusive and not run.plan.collections[to.collection].primary.auto_id
+    seconds = run.target.settling if upserts else 0.0
+    settled = run.retry.settled(
+        _count(run, to), lambda: _count(run, to), lambda counted: counted.surplus, to.address, seconds
+    )
+    run.stop_here()
     return settled
 
 
@@ -70,6 +65,7 @@ def _count(run: Run, to: Destination) -> Settled:
     sums = run.journal.balance(run.key, to)
     held, replaced = (0, sums.there) if to.replaces else (sums.there, 0)
     expected = None if sums.before is None or _others_displace(run, to) else sums.before + sums.written - replaced
+    known = run.facts.sessions.get(to.address)
     return Settled(
         destination=to.address,
         before=sums.before,
@@ -83,6 +79,7 @@ def _count(run: Run, to: Destination) -> Settled:
         lost=sums.read - sums.written - held - sums.rejected - sums.dropped,
         exclusive=to.exclusive,
         moved=0 if sums.there else sums.read - sums.planned,
+        unproved=left is None and known is not None and known.session == to.session and known.uneven,
     )
 
 
@@ -162,6 +159,11 @@ def _problem(one: Settled) -> Problem:
         return Problem(
             f"{one.destination}: of {one.read:,} rows read {one.lost:,} are accounted for nowhere",
             hint="this is a fault of vsync; vsync check says which rows they are",
+        )
+    if one.unproved:
+        return Problem(
+            f"{one.destination} cannot be counted, for it is not loaded, and its last count was not what it should be",
+            hint="load it, and run the same command again",
         )
     less = one.surplus < 0
     amount = f"{-one.surplus:,} fewer" if less else f"{one.surplus:,} more"

@@ -93,6 +93,7 @@ class Settled:
     ``expected`` is ``None`` where what was there before could not be counted. ``lost`` are rows that were read and are
     neither written nor there, rejected or dropped: none, or vsync itself is at fault. Without ``exclusive`` others may
     have written more. ``moved`` are rows that came to a source that lives since it was cut; less than 0: went.
+    ``unproved``: its last count was not what it should hold, and it cannot be counted now.
     """
 
     destination: str
@@ -107,6 +108,7 @@ class Settled:
     lost: int = 0
     exclusive: bool = True
     moved: int = 0
+    unproved: bool = False
 
     @property
     def surplus(self) -> int:
@@ -116,7 +118,8 @@ class Settled:
     @property
     def balanced(self) -> bool:
         """Whether every row read is accounted for, and the target holds what was there and what was acknowledged."""
-        return not self.lost and (self.surplus == 0 or (self.surplus > 0 and not self.exclusive))
+        counted = self.surplus == 0 or (self.surplus > 0 and not self.exclusive)
+        return counted and not self.lost and not self.unproved
 
 
 @dataclass(frozen=True, slots=True)

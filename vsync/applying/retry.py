@@ -11,7 +11,7 @@ import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from vsync.applying.events import Report, Waiting
-from vsync.applying.settings import Stop
+from vsync.applying.settings import MAX_DOWNTIME, Stop
 from vsync.errors import TransientError
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AGAIN = "when it is well again, run the same command: what is done is kept"
+
+RECOUNT_SECONDS = 3.0
 
 _reporting = threading.local()
 
@@ -39,7 +41,7 @@ class Retry:
 
     report: Report
     retries: int | None = None
-    max_downtime: float = 600.0
+    max_downtime: float = MAX_DOWNTIME
     stop: Stop = field(default_factory=Stop)
 
     def call(self, function: Callable[..., T], *args: object, repeat_in_doubt: bool = True) -> T:
@@ -80,6 +82,19 @@ class Retry:
                 in_doubt=e.in_doubt,
             ) from e
         raise AssertionError("stamina ends by returning or raising")  # pragma: no cover
+
+    def settled(
+        self, counted: T, count: Callable[[], T], surplus: Callable[[T], int], address: str, seconds: float
+    ) -> T:
+        """Count again while there are too many rows: for a while a server may count old copies of what was replaced."""
+        until, attempt = time.monotonic() + seconds, 0
+        while (more := surplus(counted)) > 0 and time.monotonic() < until and not self.stop.is_set():
+            attempt += 1
+            why = f"{address} counts {more:,} rows more than it should: the server may not have settled yet"
+            self.report(Waiting(why, attempt, RECOUNT_SECONDS))
+            self.stop.event.wait(RECOUNT_SECONDS)
+            counted = count()
+        return counted
 
 
 class Limiter:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 TRANSFERS = 3
 """Requests in flight where the target bears it: two to four were fastest on Milvus 2.3.5, see docs/speed.md."""
 
+MAX_DOWNTIME = 600.0
+"""For how many seconds a server may be away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -15,7 +18,7 @@ class Settings:
 
     transfers: int = TRANSFERS
     retries: int | None = None
-    max_downtime: float = 600.0
+    max_downtime: float = MAX_DOWNTIME
     max_duration: float | None = None
     bytes_per_second: float | None = None
     requests_per_second: float | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,14 +62,15 @@ def _check(side: Side, ways: Ways, asked: Checks) -> Compared:
         return done
     tally = Tally(side.address, how, asked.one_way, ways.report)
     expected = Expected(side, ways)
-    tally.target = ways.call(ways.target.count, side.collection.name, side.partition) or 0
+    until = time.monotonic() + _unsettled(side, ways.target.settling)
+    tally.target = _counted(side, ways, until)
     if side.scope is not None:
         within = ways.call(_reader(side, ways).count, KeyRange())
         tally.outside, tally.target = tally.target - within, within
     if how == "counts":
         tally.source = _count(expected)
     else:
-        held = Held(side, ways, _reader(side, ways))
+        held = Held(side, ways, _reader(side, ways), until)
         if how == "sample":
             _sample(expected, held, tally, asked)
         elif side.keyed:
@@ -77,6 +80,27 @@ def _check(side: Side, ways: Ways, asked: Checks) -> Compared:
     done = tally.compared()
     ways.report(done)
     return done
+
+
+def _unsettled(side: Side, settling: float) -> float:
+    """For how many seconds the target may still count old copies of the rows that the last apply replaced."""
+    ended = side.session.ended if side.session is not None and side.keyed else None
+    if ended is None:
+        return 0.0
+    age = (datetime.now(timezone.utc) - datetime.fromisoformat(ended)).total_seconds()
+    return max(0.0, settling - age) if age >= 0 else 0.0
+
+
+def _counted(side: Side, ways: Ways, until: float) -> int:
+    """Count the destination, and again while there is more than the last apply left there and old copies may be."""
+
+    def count() -> int:
+        return ways.call(ways.target.count, side.collection.name, side.partition) or 0
+
+    left = side.session.left if side.session is not None else None
+    if left is None:
+        return count()
+    return ways.settled(count(), count, lambda rows: rows - left, side.address, until - time.monotonic())
 
 
 def _reader(side: Side, ways: Ways) -> Reader:

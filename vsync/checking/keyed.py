@@ -227,7 +227,9 @@ class KeyedCheck:
 
     def _hunt(self, marks: Marks, known: NDArray[np.int64], counted: int) -> None:
         """Look for keys that are there more than once, where more rows are counted than keys were read."""
-        if counted > known.sum() + len(self.held.unreadable):
+        keys = int(known.sum()) + len(self.held.unreadable)
+        counted = self.tally.target = self.held.settled(counted, keys)
+        if counted > keys:
             hunt = Hunt(self.held)
             hunt.run(marks, known, counted)
             self.tally.odd.update(hunt.odd)

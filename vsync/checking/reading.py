@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,15 +41,24 @@ ROW_BITS = 40
 """Of a place: the number of the row; above it that of the unit."""
 
 
+def _as_counted(counted: int, *_how: object) -> int:
+    """Take a count for what it is at once."""
+    return counted
+
+
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """What a check reads with: ``use`` opens the source of a unit, ``call`` tries again what fails for a moment."""
+    """What a check reads with: ``use`` opens the source of a unit, ``call`` tries again what fails for a moment.
+
+    ``settled(counted, count, surplus, address, seconds)`` counts again while there are too many rows.
+    """
 
     target: Target
     use: Callable[[Unit], AbstractContextManager[Source]]
     call: Callable[..., Any]
     report: Report
     transfers: int
+    settled: Callable[..., int] = _as_counted
     ended: threading.Event = field(default_factory=threading.Event)
 
     def at_once(self, *work: tuple[int, Sequence[Callable[[], None]]]) -> None:
@@ -167,11 +178,15 @@ def _no_columns(chunk: Chunk) -> pa.RecordBatch:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The rows that a destination holds. ``unreadable`` are keys whose rows the target could not give, and why."""
+    """The rows that a destination holds. ``unreadable`` are keys whose rows the target could not give, and why.
+
+    Until ``until`` old copies may be among those that are counted.
+    """
 
     side: Side
     ways: Ways
     reader: Reader
+    until: float = 0.0
     unreadable: dict[Key, str] = field(default_factory=dict)
 
     def blocks(self, within: KeyRange, fields: Sequence[Field]) -> Iterator[Rows]:
@@ -202,6 +217,12 @@ class Held:
         """Count the rows of a range, also those that no query gives."""
         counted: int = self.ways.call(self.reader.count, within)
         return counted
+
+    def settled(self, counted: int, keys: int) -> int:
+        """Count all rows again while they are more than the keys, as long as old copies may be among them."""
+        seconds = self.until - time.monotonic()
+        count = partial(self.count, KeyRange())
+        return self.ways.settled(counted, count, lambda rows: rows - keys, self.side.address, seconds)
 
     def keys(self, within: KeyRange) -> list[Key]:
         """List the keys of a range that holds few."""

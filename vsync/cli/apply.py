@@ -14,7 +14,7 @@ import rich_click as click
 
 from vsync.cli.common import load, saved_plan, show_plan, state_label
 from vsync.cli.group import vsync
-from vsync.cli.options import Duration, Rate, plan_options
+from vsync.cli.options import Duration, Rate, downtime_options, plan_options
 from vsync.errors import ConflictError, StoppedError, UsageError
 
 if TYPE_CHECKING:
@@ -35,10 +35,7 @@ if TYPE_CHECKING:
 @click.option("--bwlimit", type=Rate(), metavar="RATE", help="Send at most so many bytes a second: 50M.")
 @click.option("--tpslimit", type=click.FloatRange(min=0, min_open=True), help="Send at most so many requests a second.")
 @click.option("--max-duration", type=Duration(), metavar="TIME", help="Stop starting chunks after this: 6h. Exit 8.")
-@click.option(
-    "--max-downtime", type=Duration(), default="10m", metavar="TIME", help="Wait for a target so long. Exit 5."
-)
-@click.option("--retries", type=click.IntRange(min=0), help="Try a failed request so often again.")
+@downtime_options
 @click.option(
     "--stats", type=Duration(), default="30s", metavar="TIME", help="Without a terminal, a line every so often."
 )

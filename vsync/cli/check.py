@@ -11,7 +11,7 @@ import rich_click as click
 
 from vsync.cli.common import Shown, load, save, state_label
 from vsync.cli.group import vsync
-from vsync.cli.options import Duration, plan_options, spec_argument
+from vsync.cli.options import Duration, downtime_options, plan_options, spec_argument
 from vsync.errors import MismatchError, UsageError, refused
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--repair", is_flag=True, help="Make a plan that mends what is found; --out names it.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the repair, for apply.")
 @click.option("--transfers", type=click.IntRange(1, 64), help="Questions to the target at once, where it bears them.")
+@downtime_options
 @click.option(
     "--stats", type=Duration(), default="30s", metavar="TIME", help="Without a terminal, a line every so often."
 )
@@ -50,7 +51,8 @@ def check(spec: Path, variables: dict[str, str], choice: Choice, state: Path | N
         with CheckReport(options["stats"], combined, as_json=options["as_json"]) as report:
             checked = compare(
                 loaded, how=how, sample=options["sample"] or 0, seed=options["seed"], one_way=options["one_way"],
-                repair=options["repair"], state=state, choice=choice, transfers=options["transfers"], report=report,
+                repair=options["repair"], state=state, choice=choice, transfers=options["transfers"],
+                retries=options["retries"], max_downtime=options["max_downtime"], report=report,
             )  # fmt: skip
     _show(checked, report.shown, options, f"Spec {loaded.name}   State {state_label(loaded, state)}")
     _save_repair(checked, options)

@@ -74,6 +74,13 @@ _PLAN_OPTIONS = [
     click.option("--allow-destroy", multiple=True, metavar="ADDR", help="Let the rows at this address be destroyed."),
 ]
 
+_DOWNTIME_OPTIONS = [
+    click.option(
+        "--max-downtime", type=Duration(), default="10m", metavar="TIME", help="Wait for a target so long. Exit 5."
+    ),
+    click.option("--retries", type=click.IntRange(min=0), help="Try a failed request so often again."),
+]
+
 
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``--var`` and ``--var-file``; it is called with ``variables``, a name's last value wins."""
@@ -103,6 +110,11 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(variables=_variables(var, var_file), choice=Choice(only, leave_out, allow_destroy), **rest)
 
     return _with(called, _PLAN_OPTIONS)
+
+
+def downtime_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--max-downtime`` and ``--retries``."""
+    return _with(command, _DOWNTIME_OPTIONS)
 
 
 def _with(called: Callable[..., Any], options: list[Callable[..., Any]]) -> Callable[..., Any]:

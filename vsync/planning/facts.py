@@ -35,10 +35,10 @@ class SessionFacts:
     """What the journal knows of the last time that rows were brought to a destination.
 
     ``before`` and ``left`` are the counts at its beginning and end, ``None`` where it was not counted or has not ended.
-    ``checked`` is when its rows were last compared with the data and were equal, ``checked_how``: ``keys`` or
-    ``content``.
+    ``ended`` is when it ended; ``checked`` is when its rows were last compared with the data and were equal,
+    ``checked_how``: ``keys`` or ``content``.
     ``partial``: not all that was written in it is known, for the state is a backup brought back, or part of it was
-    forgotten.
+    forgotten. ``uneven``: the count at its end was not what it should be, which ``left`` is.
     """
 
     epoch: int
@@ -53,6 +53,8 @@ class SessionFacts:
     checked: str | None = None
     checked_how: str | None = None
     partial: bool = False
+    uneven: bool = False
+    ended: str | None = None
 
     def is_of(self, live: LiveCollection | None, partition: str | None, *, auto_id: bool) -> bool:
         """Tell whether a destination is still the one that rows were brought to, and not one of the same name.

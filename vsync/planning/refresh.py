@@ -54,6 +54,8 @@ def _destination(address: str, session: SessionFacts, live: LiveCollection) -> C
     left = session.left
     if not session.done:
         return Change("warn", address, "its rows are not all applied yet: apply goes on")
+    if rows is None and session.uneven:
+        return Change("warn", address, f"not counted: not loaded; it did not hold the {left:,} rows that it should")
     if rows is None or left is None:
         return Change("same", address, "not counted: not loaded" if rows is None else f"{rows:,} rows")
     if rows == left:

@@ -89,7 +89,11 @@ def bring(standing: Standing, units: Sequence[UnitFacts], journal: JournalFacts)
     if standing.found is not None and not standing.restart and _row_by_row(standing.found, base.write):
         return _mend(standing, standing.found, old, units, journal)
     decide = {"skip": _skip, "overwrite": _overwrite, "mirror": _mirror}.get(base.write, _append)
-    return decide(standing, old, units, journal)
+    made = decide(standing, old, units, journal)
+    if made.state == "same" and not made.conflicts and old is not None and old.uneven and standing.rows is None:
+        # Not loaded it cannot be counted here, and must not pass for right: the apply counts it, or says so.
+        return _work(replace(base, probe=old.probe, before=old.before), units, journal)
+    return made
 
 
 def _row_by_row(found: Mend, write: str) -> bool:

@@ -172,12 +172,12 @@ class Journal(View):
             [to.content, target, to.address, to.session],
         )
 
-    def end_session(self, target: str, to: Destination, left: int | None) -> None:
-        """Record that everything arrived, and the count that was left."""
+    def end_session(self, target: str, to: Destination, left: int | None, *, uneven: bool = False) -> None:
+        """Record that everything arrived, and the count that was left; ``uneven``: not the one that should be."""
         self._write(
             "end_session",
-            "UPDATE sessions SET ended = ?, left = ? WHERE target = ? AND destination = ? AND session = ?",
-            [_now(), left, target, to.address, to.session],
+            "UPDATE sessions SET ended = ?, left = ?, uneven = ? WHERE target = ? AND destination = ? AND session = ?",
+            [_now(), left, int(uneven), target, to.address, to.session],
         )
 
     def checked(self, target: str, destination: str, how: str) -> None:

@@ -76,7 +76,12 @@ def _collections(db: Any) -> None:
     db.execute("ALTER TABLE chunks ADD COLUMN read INTEGER")
 
 
-MIGRATIONS: tuple[Callable[[Any], None], ...] = (_tables, _checks, _collections)
+def _uneven(db: Any) -> None:
+    """Whether the last count of a destination was not what it should hold."""
+    db.execute("ALTER TABLE sessions ADD COLUMN uneven INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_tables, _checks, _collections, _uneven)
 FORMAT = len(MIGRATIONS)
 
 

@@ -58,7 +58,7 @@ class View(StateFile):
         """Gather what is known of a target."""
         sessions = self._all(
             "SELECT destination, epoch, session, ended IS NOT NULL, content, collection_id, probe, before, left,"
-            " skipped, checked, checked_how, partial FROM sessions s WHERE target = ? AND session ="
+            " skipped, checked, checked_how, partial, uneven, ended FROM sessions s WHERE target = ? AND session ="
             " (SELECT max(session) FROM sessions t WHERE t.target = s.target AND t.destination = s.destination)",
             [target],
         )
@@ -86,7 +86,20 @@ class View(StateFile):
             partial=frozenset(a for a, _, _, partial in resources if partial),
             sessions={
                 r[0]: SessionFacts(
-                    r[1], r[2], bool(r[3]), r[4], r[5], bool(r[6]), r[7], r[8], bool(r[9]), r[10], r[11], bool(r[12])
+                    r[1],
+                    r[2],
+                    bool(r[3]),
+                    r[4],
+                    r[5],
+                    bool(r[6]),
+                    r[7],
+                    r[8],
+                    bool(r[9]),
+                    r[10],
+                    r[11],
+                    bool(r[12]),
+                    bool(r[13]),
+                    r[14],
                 )
                 for r in sessions
             },
