@@ -25,6 +25,8 @@ class DataType(str, Enum):
     VARCHAR = "varchar"
     JSON = "json"
     ARRAY = "array"
+    GEOMETRY = "geometry"
+    TIMESTAMPTZ = "timestamptz"
     FLOAT_VECTOR = "float_vector"
     BINARY_VECTOR = "binary_vector"
     FLOAT16_VECTOR = "float16_vector"
@@ -46,6 +48,9 @@ class DataType(str, Enum):
         """Whether it is one of the four integer types."""
         return self in INTEGER_BITS
 
+
+NO_ELEMENTS = {DataType.JSON, DataType.ARRAY, DataType.GEOMETRY, DataType.TIMESTAMPTZ}
+"""The types beside vectors that arrays do not hold."""
 
 INTEGER_BITS = {DataType.INT8: 8, DataType.INT16: 16, DataType.INT32: 32, DataType.INT64: 64}
 
@@ -156,3 +161,4 @@ class Rules:
     no_json_strings: bool = False
     sparse_non_negative: bool = False
     sparse_non_empty: bool = False
+    simple_geometry: bool = False

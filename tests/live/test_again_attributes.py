@@ -46,7 +46,7 @@ collections:
       number: {{type: int32, default: 7}}
       text: {{type: varchar, max_length: 16, default: none}}
       weight: {{type: float, default: 1.1}}
-      flag: {{type: bool, default: true}}
+      flag: {{type: bool, default: true}}NEW_TYPES
     dynamic: true
     shards: 2
     consistency: strong
@@ -84,6 +84,11 @@ collections:
     fields: {{id: {{type: int64, primary: true}}, v: {{type: float_vector, dim: 8}}}}
     indexes: {{v: {{}}}}
 """
+NEW_TYPES = """
+      place: {type: geometry}
+      at: {type: timestamptz}
+      zone: {type: timestamptz, default: "2025-05-01T23:59:59.25+08:00"}
+      home: {type: geometry, default: POINT (1 2)}"""
 INDEXES = {
     "milvus-2.3.5": [
         "{type: FLAT, metric: L2}",
@@ -125,6 +130,8 @@ def table(first: int, size: int = N) -> pa.Table:
             "b": pa.array([bool(n % 2) for n in numbers]),
             "s": pa.array([f"naïve {n % 5}" for n in numbers]),
             "j": pa.array([json.dumps({"n": int(n)}) for n in numbers]),
+            "place": pa.array([f"POINT ({n} 0.5)" for n in numbers]),
+            "at": pa.array(numbers * 1_001, pa.timestamp("us")),
             "numbers": pa.array([[int(n), -1][: n % 3] for n in numbers], pa.list_(pa.int16())),
             "words": pa.array([["ü", "x"][: n % 3] for n in numbers], pa.list_(pa.string())),
         }
@@ -136,6 +143,7 @@ def write(folder: Path, target: Endpoint, spec: str) -> None:
     pq.write_table(table(1_000), folder / "more.parquet")
     kind = target.kind.startswith("lite")
     text = spec.replace("SCALAR_INDEX", "INVERTED" if kind else "STL_SORT")
+    text = text.replace("NEW_TYPES", NEW_TYPES if kind else "")
     text = text.replace("TEXT_INDEX", "INVERTED" if kind else "TRIE")
     (folder / "vsync.yaml").write_text(text.replace("URI", target.uri).replace("DATABASE", target.database))
 
@@ -200,6 +208,8 @@ REFUSED: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("x: {type: bfloat16_vector, dim: 8}", "", "does not hold bfloat16_vector", ("lite", "milvus-2.3.5")),
     ("x: {type: int8_vector, dim: 8}", "", "does not hold int8_vector", ("lite", "milvus-2.3.5")),
     ("x: {type: sparse_float_vector}", "", "does not hold sparse_float_vector", ("milvus-2.3.5",)),
+    ("x: {type: geometry}", "", "does not hold geometry", ("milvus-2.3.5",)),
+    ("x: {type: timestamptz}", "", "does not hold timestamptz", ("milvus-2.3.5",)),
     ("x: {type: float_vector, dim: 8}", "", "holds 1 vector field(s)", ("milvus-2.3.5",)),
     ("x: {type: int32}", "indexes: {v: {type: DISKANN}}", "has no index DISKANN", ("lite",)),
     ("x: {type: int32}", "indexes: {v: {type: HNSW_SQ}}", "has no index HNSW_SQ", ("milvus-2.3.5",)),

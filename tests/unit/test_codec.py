@@ -16,6 +16,7 @@ from vsync.connectors.milvus.wire import common_pb2, milvus_pb2, schema_pb2
 from vsync.errors import TargetError, TooLargeError
 from vsync.rows import arrow_type
 from vsync.schema import DYNAMIC_FIELD, INTEGER_BITS, Collection, DataType, Field
+from vsync.times import FIRST, LAST
 
 LIMIT = 1 << 20
 KEY = Field("id", DataType.INT64, primary=True)
@@ -50,6 +51,8 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
         DataType.VARCHAR: TEXTS,
         DataType.JSON: st.sampled_from([b"{}", b'{"a": 1e3, "\xc3\xa9": [null]}', b"[1, 2]", b"-0.0"]),
         DataType.SPARSE_FLOAT_VECTOR: SPARSE,
+        DataType.GEOMETRY: st.sampled_from(["POINT (30.5 -10)", "POLYGON((0 0,1 0,1 1,0 0))"]),
+        DataType.TIMESTAMPTZ: st.integers(FIRST, LAST),
         DataType.BFLOAT16_VECTOR: st.binary(min_size=size, max_size=size),
         DataType.BINARY_VECTOR: st.binary(min_size=size, max_size=size),
     }[kind]
@@ -136,6 +139,23 @@ def test_dense_vectors_of_an_answer_stay_in_its_bytes(drawn: tuple[Field, pa.Rec
     assert answer.message == plain
 
 
+def test_times_are_read_as_text_of_any_offset_and_as_numbers() -> None:
+    field = Field("at", DataType.TIMESTAMPTZ, nullable=True)
+    moment = pa.scalar(1_704_067_200_500_000, arrow_type(field)).as_py()
+    ids = schema_pb2.FieldData(type=5, field_name="id")
+    ids.scalars.long_data.data[:] = [1, 2, 3]
+    texts = schema_pb2.FieldData(type=26, field_name="at", valid_data=[True, False, True])
+    texts.scalars.string_data.data[:] = ["2024-01-01T00:00:00.5Z", "", "2024-01-01T08:00:00.500000+08:00"]
+    assert decode((KEY, field), [ids, texts]).column(1).to_pylist() == [moment, None, moment]
+    ids.scalars.long_data.data[:] = [1]
+    numbers = schema_pb2.FieldData(type=26, field_name="at")
+    numbers.scalars.timestamptz_data.data[:] = [1_704_067_200_500_000]
+    assert decode((KEY, field), [ids, numbers]).column(1).to_pylist() == [moment]
+    numbers.scalars.string_data.data[:] = ["noon"]
+    with pytest.raises(TargetError, match="at that is no time"):
+        decode((KEY, field), [ids, numbers])
+
+
 def test_an_answer_that_is_none_says_so() -> None:
     refused = milvus_pb2.QueryResults(status=common_pb2.Status(code=101, reason="not loaded"))
     answer = answers.read(refused.SerializeToString())
@@ -162,12 +182,14 @@ def test_an_empty_array_sets_its_leaf(element: DataType) -> None:
 def test_a_null_becomes_the_default_and_a_column_that_is_missing_too() -> None:
     named = Field("name", DataType.VARCHAR, default="nobody")
     other = Field("n", DataType.INT8, default=-3)
+    moment = Field("at", DataType.TIMESTAMPTZ, default="1970-01-01T00:00:00.000002Z")
     batch = pa.RecordBatch.from_arrays([pa.array([1, 2]), pa.array(["é", None])], names=["id", "name"])
-    (request,) = codec.encode(batch, Collection("c", (KEY, named, other)), None, LIMIT)
+    (request,) = codec.encode(batch, Collection("c", (KEY, named, other, moment)), None, LIMIT)
     message = parsed(request)
-    rows = decode((KEY, named, other), message.fields_data)
-    assert rows.to_pydict() == {"id": [1, 2], "name": ["é", "nobody"], "n": [-3, -3]}
-    assert [list(f.valid_data) for f in message.fields_data] == [[], [True, True], [True, True]]
+    rows = decode((KEY, named, other, moment), message.fields_data)
+    assert rows.drop_columns(["at"]).to_pydict() == {"id": [1, 2], "name": ["é", "nobody"], "n": [-3, -3]}
+    assert rows.column("at").view(pa.int64()).to_pylist() == [2, 2]
+    assert [list(f.valid_data) for f in message.fields_data] == [[], *[[True, True]] * 3]
 
 
 def test_the_dynamic_field_travels_as_its_own_bytes_and_is_never_null() -> None:

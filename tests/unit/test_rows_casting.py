@@ -15,6 +15,7 @@ from vsync.rows import (
     Constant,
     FromColumn,
     Mapped,
+    Rules,
     arrow_schema,
     arrow_type,
     cast_of,
@@ -40,6 +41,8 @@ FIELDS = [
     Field("f", D.BOOL),
     Field("f", D.VARCHAR, max_length=20),
     Field("f", D.JSON),
+    Field("f", D.GEOMETRY),
+    Field("f", D.TIMESTAMPTZ),
     Field(DYNAMIC_FIELD, D.JSON),
     Field("f", D.ARRAY, element=D.INT64, max_capacity=9),
     Field("f", D.ARRAY, element=D.VARCHAR, max_capacity=9, max_length=9),
@@ -58,6 +61,9 @@ COLUMNS: list[tuple[pa.DataType, Any]] = [
     (pa.float16(), np.array([1, 2, 3], np.float16)),
     (pa.bool_(), [True, None, False]),
     *((t, ["a", None, "ü"]) for t in (pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string()))),
+    (pa.string(), ["2024-01-01T00:00:00Z", None, "2024-01-01T00:00:00.5+01:00"]),
+    (pa.string(), ["POINT (1 2)", None, "LINESTRING (1 2, 3 4)"]),
+    *((pa.timestamp(unit), [1, None, 3_000]) for unit in ("s", "ms", "us", "ns")),
     *((t, [b"a", None, b"bc"]) for t in (pa.binary(), pa.large_binary())),
     (pa.binary(2), [b"ab", None, b"c\0"]),
     (pa.binary(32), [b"a" * 32, None, b"b" * 32]),
@@ -185,6 +191,12 @@ def flat(element: pa.DataType, size: int = 768) -> pa.DataType:
             Cast(exact=True, note="int64 -> varchar: as decimal digits"),
         ),
         (pa.string(), Field("j", D.JSON), Cast(exact=True, note=None)),
+        (pa.timestamp("us", "UTC"), Field("t", D.TIMESTAMPTZ), Cast(exact=True, note=None)),
+        (
+            pa.timestamp("ms"),
+            Field("t", D.TIMESTAMPTZ),
+            Cast(exact=True, note="timestamp[ms] -> timestamptz, taken as UTC"),
+        ),
         (
             pa.struct([("a", F32)]),
             Field("j", D.JSON),
@@ -217,6 +229,8 @@ def test_what_a_cast_does_is_named(kind: pa.DataType, field: Field, cast: Cast) 
         (pa.timestamp("s"), Field("s", D.VARCHAR, max_length=9), "cannot feed", "strings"),
         (pa.timestamp("s"), Field("n", D.INT32), "cannot feed", "int64"),
         (pa.int8(), Field("b", D.BOOL), "cannot feed", "booleans"),
+        (pa.int64(), Field("t", D.TIMESTAMPTZ), "cannot feed", "timestamps"),
+        (pa.binary(), Field("g", D.GEOMETRY), "cannot feed", "well-known text"),
         (pa.list_(pa.string()), Field("a", D.ARRAY, element=D.INT64), "cannot feed", "numbers"),
         (pa.null(), Field("n", D.INT64), "only nulls", "nullable"),
         (pa.list_(pa.int8()), Field(DYNAMIC_FIELD, D.JSON), "cannot feed", "structs or maps of plain values"),
@@ -231,6 +245,29 @@ def test_what_cannot_be_is_a_conflict_in_the_columns_own_words(
     assert words in f"{problem.what} {problem.hint}"
     assert hint in str(problem.hint)
     assert "column emb, float32 (1204881, 1024)" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "micros"),
+    [
+        (pa.timestamp("s"), [1, None, -1, 2**62], [1_000_000, None, -1_000_000, "years"]),
+        (pa.timestamp("ms", "Asia/Tokyo"), [1, None, 2**61], [1_000, None, "years"]),
+        (pa.timestamp("us"), [1, 253_402_300_800_000_000], [1, "years"]),
+        (pa.timestamp("ns", "UTC"), [1_000, -1_000, 1_001], [1, -1, "finer"]),
+        (pa.string(), ["1970-01-01T01:00:00+01:00", "1970-01-01T00:00Z", "noon", None], [0, 0, "no time", None]),
+        (pa.string(), ["1970-01-01t00:00:00.000001z", "0001-01-01T00:00:00+01:00"], [1, "years"]),
+    ],
+    ids=str,
+)
+def test_times_become_microseconds_or_are_refused(kind: pa.DataType, values: list[Any], micros: list[Any]) -> None:
+    field = Field("t", D.TIMESTAMPTZ, nullable=True)
+    batch = pa.RecordBatch.from_arrays([pa.array(values, kind)], names=["emb"])
+    taken = take_rows(batch, 0, (Mapped(field, FromColumn("emb")),), Rules())
+    bad = {b.row: b.why for b in taken.bad}
+    assert [at for at, m in enumerate(micros) if isinstance(m, str)] == list(bad)
+    assert all(micros[at] in why for at, why in bad.items())
+    good = [m for m in micros if not isinstance(m, str)]
+    assert taken.rows.column(0).view(pa.int64()).to_pylist() == good
 
 
 def test_nulls_feed_a_field_that_takes_them() -> None:

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 from vsync.rows import BadRow, Rules, arrow_schema, arrow_type, bad_rows_error, find_bad_rows
 from vsync.schema import DYNAMIC_FIELD, DataType, Field
+from vsync.times import FIRST, LAST
 
 D = DataType
 SIZE = 4
-STRICT = Rules(json_objects_only=True, no_json_strings=True, sparse_non_negative=True, sparse_non_empty=True)
+STRICT = Rules(
+    json_objects_only=True, no_json_strings=True, sparse_non_negative=True, sparse_non_empty=True, simple_geometry=True
+)
 
 
 def sparse(*pairs: tuple[int, float]) -> bytes:
@@ -35,6 +38,8 @@ FIELDS = {
     "half": Field("half", D.FLOAT16_VECTOR, dim=SIZE),
     "brain": Field("brain", D.BFLOAT16_VECTOR, dim=SIZE),
     "words": Field("words", D.SPARSE_FLOAT_VECTOR),
+    "place": Field("place", D.GEOMETRY),
+    "at": Field("at", D.TIMESTAMPTZ),
     "maybe": Field("maybe", D.INT64, nullable=True),
     "filled": Field("filled", D.VARCHAR, max_length=6, default="x"),
 }
@@ -49,6 +54,8 @@ GOOD: dict[str, list[Any]] = {
     "half": [[65504.0, -65504.0, 0.0, 1.0]],
     "brain": [b"\x7f\x7f" * SIZE, b"\0" * 2 * SIZE],
     "words": [sparse((0, 0.0), (2**32 - 2, 1.5)), sparse((7, 0.5))],
+    "place": ["POINT (30.5 -1e3)", " polygon((0 0, 1 0, 1 1, 0 0)) "],
+    "at": [FIRST, 0, LAST],
     "maybe": [None, 5],
     "filled": [None, "y"],
 }
@@ -78,6 +85,11 @@ BAD: list[tuple[str, Any, str]] = [
     ("half", [math.inf, 0.0, 0.0, 0.0], "holds NaN or infinity"),
     ("half", [0.0, 0.0, math.nan, 0.0], "holds NaN or infinity"),
     ("brain", b"\x00\x7f" * 3 + b"\x80\xff", "holds NaN or infinity"),
+    ("place", "", "is no POINT"),
+    ("place", "LINESTRING (0 0, 1 1)", "is no POINT"),
+    ("place", "POLYGON ((0 0, 9 0, 9 9, 0 0), (1 1, 2 1, 2 2, 1 1))", "is no POINT"),
+    ("at", FIRST - 1, "is not within the years"),
+    ("at", LAST + 1, "is not within the years"),
     ("words", b"", "is an empty sparse vector"),
     ("words", b"\0" * 9, "is not made of pairs of 8 bytes"),
     ("words", sparse((2, 1.0), (1, 1.0)), "has indices that do not ascend"),
@@ -140,6 +152,7 @@ LENIENT = Rules(finite_vectors=False)
         ("doc", b'"text"'),
         ("doc", b"1"),
         ("vec", [math.nan, math.inf, 0.0, 0.0]),
+        ("place", "LINESTRING (0 0, 1 1)"),
         ("words", b""),
         ("words", sparse((1, -0.5))),
     ],
@@ -148,6 +161,12 @@ def test_what_only_some_servers_refuse_is_a_rule(name: str, value: Any) -> None:
     assert find_bad_rows(batch({name: [value]}), 0, [FIELDS[name]], LENIENT) == []
     if name != "vec":
         assert len(find_bad_rows(batch({name: [value]}), 0, [FIELDS[name]], STRICT)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "30.5, 10", "CIRCLE (1 2 3)", "POINTS (1 2)"])
+def test_what_is_no_geometry_is_found_on_every_server(text: str) -> None:
+    (found,) = find_bad_rows(batch({"place": [text]}), 0, [FIELDS["place"]], LENIENT)
+    assert found.why.startswith("is no well-known text")
 
 
 def test_a_json_string_breaks_some_servers_and_is_refused_there() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from vsync.rows import arrow_type
 from vsync.rows.digest import field_digests, mixed, row_digests
 from vsync.schema import DYNAMIC_FIELD, DataType, Field
+from vsync.times import FIRST, LAST
 
 FLOATS = st.floats(width=32) | st.sampled_from([0.0, -0.0, 1e-45])
 TEXTS = st.text("aé\0", max_size=3)
@@ -25,6 +26,7 @@ CASES: list[tuple[Field, st.SearchStrategy[Any]]] = [
     (Field("f", DataType.DOUBLE), st.floats()),
     (Field("f", DataType.BOOL), st.booleans()),
     (Field("f", DataType.VARCHAR, max_length=9), TEXTS),
+    (Field("f", DataType.TIMESTAMPTZ), st.integers(FIRST, LAST)),
     (Field("f", DataType.SPARSE_FLOAT_VECTOR), st.binary(max_size=3)),
     (Field("f", DataType.BINARY_VECTOR, dim=16), st.binary(min_size=2, max_size=2)),
     (Field("f", DataType.FLOAT_VECTOR, dim=2), st.lists(FLOATS.filter(np.isfinite), min_size=2, max_size=2)),
@@ -82,6 +84,15 @@ def test_json_counts_by_its_values(one: bytes, other: bytes) -> None:
     assert first == second
 
 
+def test_a_geometry_counts_by_what_it_says() -> None:
+    field = Field("f", DataType.GEOMETRY)
+    points = ["POINT (30.5 -10)", "point(30.50 -1e1)", " POINT ( 30.5  -10.0 ) "]
+    rings = ["POLYGON ((0 0, 1 0, 1 1, 0 0))", "Polygon((0 0,1 0,1 1,0 -0))"]
+    others = ["POINT (30.5 10)", "POINT (-10 30.5)", "MULTIPOINT (30.5 -10)", "POINT EMPTY", "", None]
+    found = digests(field, points + rings + others)
+    assert [len(set(found[:3])), len(set(found[3:5])), len(set(found))] == [1, 1, 8]
+
+
 def test_json_of_other_values_differs() -> None:
     texts = [b'{"a":1}', b'{"a":2}', b'{"a":"1"}', b'{"b":1}', b"[1]", b"null", b"[" * 100_000, None]
     assert len(set(digests(Field("f", DataType.JSON), texts))) == len(texts)
@@ -97,6 +108,8 @@ def test_no_dynamic_values_are_an_empty_object() -> None:
         (Field("f", DataType.INT64, nullable=True, default=7), 7),
         (Field("f", DataType.VARCHAR, max_length=9, nullable=True, default="x"), "x"),
         (Field("f", DataType.BOOL, nullable=True, default=False), False),
+        (Field("f", DataType.TIMESTAMPTZ, nullable=True, default="1970-01-01T00:00:01Z"), 1_000_000),
+        (Field("f", DataType.GEOMETRY, nullable=True, default="POINT (1 2)"), "POINT (1.0 2)"),
         (Field("f", DataType.JSON, nullable=True, default={"a": 1}), json.dumps({"a": 1}).encode()),
     ],
 )

@@ -348,6 +348,16 @@ ROLES = [
     ("{type: int8, max_length: 4}", ["7:35: a field of type int8 has no max_length; remove it"]),
     ("{type: int8, default: 128}", ["7:32: 128 does not fit into int8; it takes -128 to 127"]),
     ("{type: int8, default: x}", ["7:32: this must be a whole number, not 'x'"]),
+    (
+        "{type: timestamptz, default: noon}",
+        [
+            (
+                "7:39: 'noon' is no point in time such as 2025-05-01T23:59:59Z or 2025-05-01T23:59:59.25+08:00; "
+                "write it with its offset from UTC"
+            )
+        ],
+    ),
+    ("{type: geometry, max_length: 9}", ["7:39: a field of type geometry has no max_length; remove it"]),
     ("{type: json, default: {}}", ["7:23: a field of type json has no default; remove it"]),
     (
         "{type: varchar, max_length: 2, default: äh}",

@@ -22,7 +22,7 @@ from vsync.rows.bad import BadRow, bad_rows_error
 from vsync.rows.casting import cast_of, constant
 from vsync.rows.checks import Rules, find_bad_rows
 from vsync.rows.digest import digest
-from vsync.rows.forms import arrow_schema, arrow_type
+from vsync.rows.forms import arrow_schema, arrow_type, default_of
 from vsync.rows.infer import infer_field
 from vsync.rows.mapping import (
     Constant,
@@ -55,6 +55,7 @@ __all__ = [
     "cast_of",
     "columns_of",
     "constant",
+    "default_of",
     "digest",
     "find_bad_rows",
     "infer_field",

@@ -23,6 +23,8 @@ from vsync.rows.buffers import (
 )
 from vsync.rows.checks import Rules, check_column
 from vsync.rows.forms import arrow_type, element_of
+from vsync.rows.moments import timestamptz_route
+from vsync.rows.places import geometry_route
 from vsync.rows.route import SAME, Cast, Casted, Route, refusal
 from vsync.rows.scalars import number_route
 from vsync.rows.sparse import sparse_route
@@ -86,6 +88,8 @@ ROUTES: dict[DataType, Callable[[Column, Field], Route]] = {
     DataType.VARCHAR: varchar_route,
     DataType.JSON: json_route,
     DataType.ARRAY: array_route,
+    DataType.GEOMETRY: geometry_route,
+    DataType.TIMESTAMPTZ: timestamptz_route,
     DataType.FLOAT_VECTOR: dense_route,
     DataType.FLOAT16_VECTOR: dense_route,
     DataType.BFLOAT16_VECTOR: dense_route,

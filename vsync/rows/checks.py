@@ -20,6 +20,8 @@ from vsync.rows.buffers import (
     rows_holding,
     valid_mask,
 )
+from vsync.rows.moments import outside
+from vsync.rows.places import bad_geometry
 from vsync.rows.scalars import BFLOAT16_INFINITY
 from vsync.rows.sparse import MAX_INDEX, PAIR
 from vsync.schema import DYNAMIC_FIELD, DataType, Field, Rules
@@ -37,8 +39,8 @@ def find_bad_rows(rows: pa.RecordBatch, first_row: int, fields: Sequence[Field],
     """Find every value of ``rows`` (in the fields' Arrow form) that does not fit, by row, then field.
 
     ``first_row`` is the number of the first row in its file. Fields without a column are left out.
-    Checked are: nulls without a default, bytes of varchars, lengths and elements of arrays, JSON, NaN and
-    infinities in vectors, and the form of sparse vectors.
+    Checked are: nulls without a default, bytes of varchars, lengths and elements of arrays, JSON, geometry, years,
+    NaN and infinities in vectors, and the form of sparse vectors.
     """
     names = rows.schema.names
     bad = [
@@ -62,6 +64,10 @@ def check_column(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
         findings += _bad_arrays(array, field)
     elif field.type is DataType.JSON:
         findings += _bad_json(array, field, rules)
+    elif field.type is DataType.GEOMETRY:
+        findings += bad_geometry(array, simple=rules.simple_geometry)
+    elif field.type is DataType.TIMESTAMPTZ:
+        findings += outside(array)
     elif field.type is DataType.SPARSE_FLOAT_VECTOR:
         findings += _bad_sparse(array, rules)
     elif field.type in FLOATING and rules.finite_vectors:

@@ -12,7 +12,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from vsync.rows.buffers import Numbers, byte_lengths, byte_offsets, byte_rows, list_parts, numbers, valid_mask
-from vsync.rows.forms import arrow_type
+from vsync.rows.forms import default_of
+from vsync.rows.places import canonical_wkt
 from vsync.schema import DYNAMIC_FIELD, DataType
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def field_digests(batch: pa.RecordBatch, fields: Sequence[Field]) -> Digests:
     """Give 64 bits for each value of these fields, a row each: equal for values that a server takes for the same.
 
     Values count by their bits, but for NaN in scalars, of which servers keep no more. A null in a field with a default
-    is that default, JSON counts by its values (a server may write it anew), and no dynamic values are an empty object.
+    is that default, JSON and geometry count by what they say (a server may write them anew), and no dynamic values are
+    an empty object.
     """
     digests = np.empty((batch.num_rows, len(fields)), np.uint64)
     for place, field in enumerate(fields):
@@ -109,13 +111,15 @@ def _field_digests(column: pa.Array, field: Field) -> Digests:
     if field.name == DYNAMIC_FIELD:
         column = column.fill_null(b"{}")
     elif field.default is not None and column.null_count:
-        default = json.dumps(field.default).encode() if field.type is DataType.JSON else field.default
-        column = column.fill_null(pa.scalar(default, arrow_type(field)))
+        column = column.fill_null(default_of(field))
     if field.type is DataType.JSON:
         texts = column.fill_null(b"null").to_pylist()  # not a vector: JSON
         if field.name == DYNAMIC_FIELD:
             texts = [b"{}" if text in {b"", b"null"} else text for text in texts]
         digests = _hashed(map(_canonical, texts), len(column))
+    elif field.type is DataType.GEOMETRY:
+        texts = column.fill_null("").to_pylist()  # not a vector: well-known text
+        digests = _hashed((canonical_wkt(text) for text in texts), len(column))
     else:
         digests = _value_digests(column)
     if column.null_count:
@@ -132,6 +136,8 @@ def _value_digests(column: pa.Array) -> Digests:
         return _hashed(byte_rows(column), rows)
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
+    if pa.types.is_timestamp(kind):
+        column = column.view(pa.int64())
     if pa.types.is_primitive(kind):
         return _one_nan(numbers(column)).view(f"u{column.type.bit_width // 8}").astype(np.uint64)
     if pa.types.is_list(kind):

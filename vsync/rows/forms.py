@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from vsync import times
 from vsync.schema import DataType, Field
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ SCALARS = {
     DataType.BOOL: pa.bool_(),
     DataType.VARCHAR: pa.string(),
     DataType.JSON: pa.binary(),
+    DataType.GEOMETRY: pa.string(),
+    DataType.TIMESTAMPTZ: pa.timestamp("us", "UTC"),
     DataType.SPARSE_FLOAT_VECTOR: pa.binary(),
 }
 
@@ -47,7 +51,8 @@ def arrow_type(field: Field) -> pa.DataType:
 
     ``float_vector(d)``, ``float16_vector(d)``, ``int8_vector(d)``: fixed-size lists of ``d`` values.
     ``bfloat16_vector(d)``: ``2 * d`` bytes. ``binary_vector(d)``: ``d // 8`` bytes. JSON, the dynamic field
-    and sparse vectors: binary, the server's bytes. Arrays: lists. The rest: their plain types. Raises
+    and sparse vectors: binary, the server's bytes. Arrays: lists. Geometry: well-known text. Timestamptz:
+    microseconds in UTC. The rest: their plain types. Raises
     ValueError where a vector has no ``dim`` or an array no ``element``.
     """
     if field.type in SCALARS:
@@ -59,6 +64,16 @@ def arrow_type(field: Field) -> pa.DataType:
     if field.dim is None:
         raise ValueError(f"field {field.name} has no dim")
     return pa.list_(LISTED_VECTORS[field.type], field.dim)
+
+
+def default_of(field: Field) -> pa.Scalar:
+    """Give a field's default in its Arrow form; that of a timestamptz is written as text."""
+    value = field.default
+    if field.type is DataType.TIMESTAMPTZ:
+        value = times.micros_of(value)
+    elif field.type is DataType.JSON and not isinstance(value, bytes):
+        value = json.dumps(value).encode()
+    return pa.scalar(value, arrow_type(field))
 
 
 def element_of(field: Field) -> Field:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vsync.schema import DataType
+from vsync.schema import NO_ELEMENTS, DataType
 from vsync.spec.values import one_of, show
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _T = DataType
 _KEYS = {_T.INT64, _T.VARCHAR}
 _DIMLESS = {_T.SPARSE_FLOAT_VECTOR}
 _DENSE = {kind for kind in DataType if kind.is_vector} - _DIMLESS
-_NO_ELEMENT = {kind for kind in DataType if kind.is_vector} | {_T.ARRAY, _T.JSON}
+_NO_ELEMENT = {kind for kind in DataType if kind.is_vector} | NO_ELEMENTS
 _SORTABLE = {_T.INT8, _T.INT16, _T.INT32, _T.INT64, _T.FLOAT, _T.DOUBLE, _T.VARCHAR}
 _MAX_DIM = 32_768
 

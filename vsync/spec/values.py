@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from vsync import times
 from vsync.schema import INTEGER_BITS, DataType
 from vsync.spec.nodes import BAD
 from vsync.spec.scalars import DECIMAL, WHOLE
@@ -231,6 +232,13 @@ def default(value: Any, kind: DataType, max_length: int | None) -> Any:
         if max_length is not None and len(found_text.encode()) > max_length:
             raise wrong(f"the default has more than the {max_length} bytes of max_length")
         return found_text
+    if kind is DataType.GEOMETRY:
+        return text(value)
+    if kind is DataType.TIMESTAMPTZ:
+        try:
+            return times.text_of(times.micros_of(text(value)))
+        except ValueError as error:
+            raise wrong(str(error), "write it with its offset from UTC") from error
     plain(value)
     raise wrong(f"a field of type {kind} has no default", "remove it")
 

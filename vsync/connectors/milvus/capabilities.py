@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _T = DataType
 _NUMBERS = {_T.INT8, _T.INT16, _T.INT32, _T.INT64, _T.FLOAT, _T.DOUBLE}
 _SCALARS = _NUMBERS | {_T.BOOL, _T.VARCHAR, _T.JSON, _T.ARRAY}
+_NEW = {_T.GEOMETRY, _T.TIMESTAMPTZ}
 _HALVES = {_T.FLOAT16_VECTOR, _T.BFLOAT16_VECTOR}
 _MIB = 1 << 20
 
@@ -80,7 +81,7 @@ def _indexes(fields: Iterable[DataType], types: str) -> dict[DataType, frozenset
 
 
 _LITE_3 = Capabilities(
-    types=frozenset(_SCALARS | {_T.FLOAT_VECTOR, _T.SPARSE_FLOAT_VECTOR}),
+    types=frozenset(_SCALARS | _NEW | {_T.FLOAT_VECTOR, _T.SPARSE_FLOAT_VECTOR}),
     nullable=True,
     auto_id_varchar=False,
     tells_description=False,
@@ -90,7 +91,7 @@ _LITE_3 = Capabilities(
     tells_ids=False,
     timestamps=False,
     index_types={
-        **_indexes(_NUMBERS | {_T.BOOL, _T.VARCHAR}, "INVERTED"),
+        **_indexes(_NUMBERS | {_T.BOOL, _T.VARCHAR, _T.TIMESTAMPTZ}, "INVERTED"),
         **_indexes({_T.FLOAT_VECTOR}, "AUTOINDEX FLAT BRUTE_FORCE HNSW HNSW_SQ IVF_FLAT IVF_SQ8"),
         **_indexes({_T.SPARSE_FLOAT_VECTOR}, "AUTOINDEX SPARSE_INVERTED_INDEX"),
     },
@@ -105,7 +106,13 @@ _LITE_3 = Capabilities(
     request_bytes=128 * _MIB,
     window=100_000,
     short_page_is_last=True,
-    rules=Rules(finite_vectors=False, no_json_strings=True, sparse_non_negative=True, sparse_non_empty=True),
+    rules=Rules(
+        finite_vectors=False,
+        no_json_strings=True,
+        sparse_non_negative=True,
+        sparse_non_empty=True,
+        simple_geometry=True,
+    ),
 )
 _2_3 = Capabilities(
     types=frozenset(_SCALARS | {_T.FLOAT_VECTOR, _T.BINARY_VECTOR}),
@@ -136,7 +143,7 @@ _2_4 = replace(
     scalar_index="AUTOINDEX",
 )
 _2_5 = replace(_2_4, nullable=True, default=True, upsert_looks_in_partition_only=False)
-_2_6 = replace(_2_5, types=_2_5.types | {_T.INT8_VECTOR}, max_vector_fields=10)
+_2_6 = replace(_2_5, types=_2_5.types | _NEW | {_T.INT8_VECTOR}, max_vector_fields=10)
 # The C++ core of Milvus 2.5 behind gRPC: a query of a field with a default crashes it, one of a partition
 # key fails.
 _LITE_2 = replace(

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from vsync.connectors.milvus.wire import milvus_pb2, schema_pb2
 from vsync.errors import TargetError, TooLargeError
-from vsync.rows import arrow_type
+from vsync.rows import arrow_type, default_of
 from vsync.schema import DYNAMIC_FIELD, META, Collection, DataType, Field
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ NUMBERS = {
     _T.VARCHAR: 21,
     _T.ARRAY: 22,
     _T.JSON: 23,
+    _T.GEOMETRY: 24,
+    _T.TIMESTAMPTZ: 26,
     _T.BINARY_VECTOR: 100,
     _T.FLOAT_VECTOR: 101,
     _T.FLOAT16_VECTOR: 102,
@@ -55,6 +57,8 @@ SCALAR_SLOTS = {
     _T.DOUBLE: "double_data",
     _T.VARCHAR: "string_data",
     _T.JSON: "json_data",
+    _T.GEOMETRY: "geometry_wkt_data",
+    _T.TIMESTAMPTZ: "string_data",  # its own slot, of numbers, is what servers keep it in
 }
 """Where ``ScalarField`` keeps each type."""
 
@@ -76,6 +80,7 @@ MESSAGES = {
     "double_data": schema_pb2.DoubleArray,
     "string_data": schema_pb2.StringArray,
     "json_data": schema_pb2.JSONArray,
+    "geometry_wkt_data": schema_pb2.GeometryWktArray,
 }
 """What stands in each slot."""
 
@@ -159,7 +164,7 @@ def _column(batch: pa.RecordBatch, field: Field) -> pa.Array:
         if column.type != expected:
             raise TargetError(f"the column {field.name} is {column.type}, and {field} needs {expected}")
     if field.default is not None and column.null_count:
-        column = pc.fill_null(column, pa.scalar(field.default, expected))
+        column = pc.fill_null(column, default_of(field))
     if column.null_count and not field.nullable:
         row = pc.index(column.is_null(), True).as_py()
         raise TargetError(f"the field {field.name} takes no nulls: row {row} of the chunk is null")
@@ -186,6 +191,8 @@ def _scalars(field: Field, column: pa.Array) -> list[Any]:
     if field.type in _PACKED:
         leaf = delimited(1, [_bytes_of(column.to_numpy(zero_copy_only=False))])
     else:
+        if field.type is DataType.TIMESTAMPTZ:
+            column = pc.strftime(column.cast(pa.timestamp("us")), "%Y-%m-%dT%H:%M:%SZ")
         cells = column.to_pylist()  # not a vector: scalars, which protobuf takes one by one
         leaf = [MESSAGES[SCALAR_SLOTS[field.type]](data=cells).SerializeToString()]
     return delimited(_SCALAR[SCALAR_SLOTS[field.type]], leaf)

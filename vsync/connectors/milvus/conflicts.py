@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
-from vsync.schema import INTEGER_BITS, NAME, Collection, DataType, Field, Index
+from vsync.schema import INTEGER_BITS, NAME, NO_ELEMENTS, Collection, DataType, Field, Index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,7 +153,7 @@ def _of_sizes(field: Field) -> Iterator[tuple[str, str | None]]:
         yield f"max_length is 1 to {MAX_LENGTH}, not {field.max_length}", None
     if field.type is DataType.ARRAY:
         element = field.element
-        if element is None or element.is_vector or element in _NO_DEFAULT:
+        if element is None or element.is_vector or element in NO_ELEMENTS:
             yield f"an array holds numbers, bools or varchars, not {element}", None
         if field.max_capacity is None or not 1 <= field.max_capacity <= MAX_CAPACITY:
             yield f"max_capacity is 1 to {MAX_CAPACITY}, not {field.max_capacity}", None
@@ -168,6 +168,8 @@ def _fits(field: Field) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and -half <= value < half
     if field.type is DataType.VARCHAR:
         return isinstance(value, str) and len(value.encode()) <= (field.max_length or MAX_LENGTH)
+    if field.type in {DataType.GEOMETRY, DataType.TIMESTAMPTZ}:
+        return isinstance(value, str)
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

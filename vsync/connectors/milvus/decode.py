@@ -65,6 +65,8 @@ def _values(field: Field, message: Any, run: memoryview | None = None) -> pa.Arr
         return _vectors(field, message.vectors, run)
     if field.type is DataType.ARRAY:
         return _arrays(field, message.scalars.array_data)
+    if field.type is DataType.TIMESTAMPTZ:
+        return _moments(field, message.scalars)
     return _leaf(field.type, getattr(message.scalars, SCALAR_SLOTS[field.type]))
 
 
@@ -73,7 +75,19 @@ def _leaf(kind: DataType, leaf: Any) -> pa.Array:
         return pa.array(np.frombuffer(_packed(leaf), _PACKED[kind]))
     if kind in _INTEGERS:
         return pa.array(np.fromiter(leaf.data, _INTEGERS[kind], len(leaf.data)))
-    return pa.array(leaf.data, pa.string() if kind is DataType.VARCHAR else pa.binary())
+    return pa.array(leaf.data, pa.binary() if kind is DataType.JSON else pa.string())
+
+
+def _moments(field: Field, scalars: Any) -> pa.Array:
+    """Read times as text, with whatever offset from UTC, or as microseconds; what is padded for a null is empty."""
+    kind = arrow_type(field)
+    if scalars.WhichOneof("data") == "timestamptz_data":
+        return pa.array(np.fromiter(scalars.timestamptz_data.data, "i8")).view(kind)
+    texts = pa.array([text or None for text in scalars.string_data.data], pa.string())
+    try:
+        return texts.cast(kind)
+    except pa.ArrowInvalid as error:
+        raise TargetError(f"the server's answer has a {field.name} that is no time: {error}") from error
 
 
 def _packed(leaf: Any) -> memoryview:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vsync import times
 from vsync.connectors.milvus.client import pairs
 from vsync.connectors.milvus.codec import NUMBERS
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2, schema_pb2
@@ -33,6 +34,8 @@ _DEFAULTS = {
     DataType.FLOAT: "float_data",
     DataType.DOUBLE: "double_data",
     DataType.VARCHAR: "string_data",
+    DataType.GEOMETRY: "string_data",
+    DataType.TIMESTAMPTZ: "string_data",
 }
 AUTOINDEX = "AUTOINDEX"
 _INDEXES = {DataType.BINARY_VECTOR: "BIN_FLAT", DataType.SPARSE_FLOAT_VECTOR: "SPARSE_INVERTED_INDEX"}
@@ -111,6 +114,8 @@ def _read_field(message: Any, holds: Capabilities) -> Field:
     default = getattr(message.default_value, slot) if slot else None
     if kind is DataType.FLOAT and default is not None:
         default = float(str(np.float32(default)))  # 1.1, as it was written, and not 1.10000002384
+    if kind is DataType.TIMESTAMPTZ and default is not None:
+        default = times.text_of(default if isinstance(default, int) else times.micros_of(default))
     return Field(
         name=message.name,
         type=kind,
