@@ -46,7 +46,7 @@ def places(data: DataSpec, sources: Sources) -> list[Place]:
     """Find what a data item takes of its collection; raises SourceError where that is not there."""
     said = data.source
     assert isinstance(said, MilvusSource)
-    database = sources.database(said.at)
+    database = sources.living(said.at)
     found = database.observe([said.collection], count=False).get(said.collection)
     if found is None:
         near = get_close_matches(said.collection, database.collections(), 1)
@@ -125,9 +125,9 @@ def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollect
 def missing(source: Iterable[pa.Array], target: Iterator[pa.Array], step: int) -> Iterator[Bounds]:
     """Cut the keys of a source, ascending, that a target, ascending too, does not have.
 
-    No chunk spans more than ``step`` rows of the source; ``lo`` and ``hi`` count missing rows alone. A chunk ends behind
-    its last missing row. Where that is near the end of the source the last chunk is open, so that what is added behind
-    it comes along.
+    No chunk spans more than ``step`` rows of the source; ``lo`` and ``hi`` count missing rows alone. A chunk ends right
+    behind its last missing row. Where that is near the end of the source the last chunk is open, so that what is added
+    there comes along.
     """
     chunks, target = _Chunks(step), filter(len, target)
     held = next(target, None)
