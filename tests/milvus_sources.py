@@ -26,22 +26,22 @@ defaults: {{chunk_bytes: 8KiB}}
 """
 
 
-def make(client: MilvusClient, name: str, rows: Mapping[str, glove.Rows], *, load: bool = True) -> None:
+def make(
+    client: MilvusClient, name: str, rows: Mapping[str, glove.Rows], *, length: int = glove.MOST_WORD_BYTES
+) -> None:
     """Make a collection with these partitions and their rows; ``_default`` is there anyhow."""
     from pymilvus import DataType
 
     schema, index = client.create_schema(), client.prepare_index_params()
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=glove.DIM)
-    schema.add_field("word", DataType.VARCHAR, max_length=glove.MOST_WORD_BYTES)
+    schema.add_field("word", DataType.VARCHAR, max_length=length)
     index.add_index("vector", index_type="FLAT", metric_type="L2")
     client.create_collection(name, schema=schema, index_params=index)
     for partition, some in rows.items():
         if partition != "_default":
             client.create_partition(name, partition)
         reader.insert(client, name, some, partition)
-    if not load:
-        client.release_collection(name)
 
 
 @dataclass(frozen=True, slots=True)

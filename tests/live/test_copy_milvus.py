@@ -232,6 +232,7 @@ def test_what_is_compared_shown_and_moved_of_a_collection_that_is_a_source(ends:
     assert items, items
     with ends.new() as client:
         client.rename_collection("words", "lexicon")
+        client.load_collection("lexicon")
     moved = applies.vsync(folder, "state", "mv", "collection.words", "collection.lexicon")
     assert moved.code == 0, moved.err
     ends.spec(COPY.replace("{words: {data", "{lexicon: {data"))
