@@ -2,7 +2,7 @@
 
 - ``milvus``: one Milvus 2.3.5 for the session; ``lite_server``: one ``milvus-lite server`` for the session.
 - ``lite_path``: a path for an embedded Milvus Lite of one test, given back at the test's end.
-- ``target``: an empty database of one test, once on each of the three.
+- ``target``: an empty database of one test, once on each of the three; ``source``: another one beside it.
 
 Where Milvus 2.3.5 cannot run, its tests are skipped and the summary says so in red. In CI on Linux x86-64
 they fail.
@@ -29,6 +29,7 @@ QUICK_ON_LITE = pytest.mark.parametrize(
 )
 """On Milvus, whose every flush takes 3 s, with --all only."""
 
+_SERVERS = {"lite-server": "lite_server", "milvus-2.3.5": "milvus"}
 NEEDS_MILVUS = f"needs Milvus {servers.MILVUS_VERSION}: "
 
 
@@ -70,12 +71,34 @@ def target(request: pytest.FixtureRequest) -> Iterator[Endpoint]:
     if request.param == "lite":
         yield Endpoint(str(request.getfixturevalue("lite_path")), "default", "lite")
         return
-    server = request.getfixturevalue({"lite-server": "lite_server", "milvus-2.3.5": "milvus"}[request.param])
+    server = request.getfixturevalue(_SERVERS[request.param])
     if not server.running:
         server.start()
     with fresh_database(server) as database:
         yield Endpoint(server.uri, database, request.param)
     assert server.running, f"the test ended {server.name}; its log ends with\n{server.tail()}"
+
+
+@pytest.fixture
+def source(target: Endpoint, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Endpoint]:
+    """Give another empty database beside ``target``: on the same server, or another folder of the embedded one."""
+    if target.kind == "lite":
+        from milvus_lite.server_manager import server_manager_instance
+
+        yield target._replace(uri=str(tmp_path / "source.db"))
+        server_manager_instance.release_server(str(tmp_path / "source.db"))
+        return
+    with fresh_database(request.getfixturevalue(_SERVERS[target.kind])) as database:
+        yield target._replace(database=database)
+
+
+@pytest.fixture
+def milvus_source(milvus: MilvusServer) -> Iterator[Endpoint]:
+    """Give an empty database of Milvus 2.3.5, whatever the target is."""
+    if not milvus.running:
+        milvus.start()
+    with fresh_database(milvus) as database:
+        yield Endpoint(milvus.uri, database, "milvus-2.3.5")
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vsync.errors import ConflictError, MismatchError, StalePlanError, VsyncError, refused
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
-from vsync.planning.steps import Clear, Plan, known_as
+from vsync.planning.steps import Clear, Plan, cut_on, known_as
 from vsync.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
         moved += [f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d]
         moved += _sources_moved(saved, fresh)
     approved = {known_as(s, saved) for s in saved.steps}
-    new = [s for s in fresh.steps if known_as(s, fresh) not in approved]
+    new = [s for s in fresh.steps if known_as(s, fresh) not in approved and not cut_on(s, fresh, saved)]
     if new and not moved:
         moved += _sources_moved(saved, fresh) or [f"{len(new)} steps that it does not hold are needed now"]
     seen = {d.address: d for d in saved.destinations}

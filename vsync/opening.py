@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.registry import open_source
-from vsync.errors import SourceChangedError
+from vsync.errors import SourceChangedError, SourceError
 from vsync.spec import MilvusSource
 from vsync.spec.copying import expand
 
@@ -59,7 +59,7 @@ class Sources:
         self._databases: dict[str, Target] = {}
         if spec.copies:
             try:
-                self.spec = expand(spec, lambda copy: self.database(copy.source.at).collections())
+                self.spec = expand(spec, lambda copy: self.living(copy.source.at).collections())
             except BaseException:
                 self.close()
                 raise
@@ -80,6 +80,13 @@ class Sources:
             if key not in self._databases:
                 self._databases[key] = open_connection(self.spec, connection)
             return self._databases[key]
+
+    def living(self, connection: Connection) -> Target:
+        """Open a database that rows come from; raises SourceError where there is none."""
+        database = self.database(connection)
+        if not database.has_database():
+            raise SourceError(f"there is no database {connection.database}", where=database.label)
+        return database
 
     @contextmanager
     def look(self, address: str, path: str, options: Mapping[str, Any]) -> Iterator[Source]:

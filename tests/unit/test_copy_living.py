@@ -200,6 +200,25 @@ def test_a_collection_that_was_dropped_on_the_way_is_copied_whole(ends: dict[str
     assert sorted(rows_of(target)) == [row(key) for key in KEYS]
 
 
+@pytest.mark.parametrize("died", range(4, 60, 5))
+def test_what_a_collection_takes_over_from_its_source_is_made_whoever_died(
+    ends: dict[str, ModelTarget], tmp_path: Path, died: int
+) -> None:
+    source = holding({key: row(key) for key in KEYS})
+    made = source.tables["words"]
+    made.schema = replace(made.schema, indexes=(Index("vector", "HNSW", "L2", (("M", "8"),)),))
+    source.aliases["lexicon"] = "words"
+    ends["source.db"] = ModelTarget(source)
+    target, spec, state = Server(), spec_of("append", 5), tmp_path / "state.db"
+    interrupted(spec, target, state, Faults(kills={died}))
+    apply_until_done(spec, target, state, Faults(), Choice())
+    assert target.tables["words"].schema.indexes == made.schema.indexes
+    assert target.aliases == {"lexicon": "words"}
+    assert sorted(rows_of(target)) == [row(key) for key in KEYS]
+    with closing(View(state)) as view:
+        assert make_plan(spec, ModelTarget(target), view, Choice()).empty
+
+
 CHANGES = st.dictionaries(
     st.integers(0, 150),
     st.tuples(st.sampled_from(["put", "put", "delete"]), st.integers(-6, 90)),

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from format_1 import TABLES, format_of, to_format_1
-from journals import OUTCOME, TO, UNIT, begun
+from journals import CHUNKS, OUTCOME, TO, UNIT, begun
+from sqlite_utils import Database
 
+from vsync.connectors.base import KeyRange
 from vsync.errors import JournalError
+from vsync.planning.facts import Owed
+from vsync.planning.steps import CopyChunk
 from vsync.state import migrations
 from vsync.state.journal import Journal
 from vsync.state.view import View
@@ -33,6 +37,54 @@ def old(tmp_path: Path) -> Path:
     return state
 
 
+LIVING = replace(UNIT, key="living", address="collection.words.data.1", lives=True)
+RANGES = [
+    CopyChunk(0, n, 10 * n, 10 * n + 10, keys=KeyRange(*keys)) for n, keys in enumerate([(None, "é"), ("é", None)])
+]
+
+
+@pytest.mark.parametrize("found", range(2, migrations.FORMAT))
+def test_each_older_format_is_brought_forward_with_the_same_facts(tmp_path: Path, found: int) -> None:
+    """Made by the steps up to it, filled by the columns that it has."""
+    now, old = tmp_path / "now.db", tmp_path / "old.db"
+    with closing(begun(now)) as journal:
+        journal.enter_unit("t", LIVING, 1, RANGES if found > 2 else CHUNKS)
+        journal.sent("t", "key", 1, 0, session=1, there_mask=b"mask")
+        journal.sent("t", "key", 1, 1, session=1, there_mask=None)
+        journal.acked("t", "key", 1, 1, OUTCOME, [(13, "word", "'x'", "too long", '"k"')])
+        journal.owe("t", [Owed("load", "words", "words")])
+        known = everything(journal)
+    db = Database(str(old))
+    for step in migrations.MIGRATIONS[:found]:
+        step(db)
+    db.execute("INSERT INTO meta VALUES ('format', ?)", [str(found)])
+    db.execute("ATTACH ? AS now", [str(now)])
+    for (table,) in db.execute(
+        "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name != 'meta'"
+    ).fetchall():
+        columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
+        db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM now.{table}")  # noqa: S608 - no input
+    db.conn.commit()
+    db.close()
+    with closing(View(old)) as view:
+        assert (everything(view), view.found) == (known, found)
+    with closing(Journal(old)) as journal:
+        assert everything(journal) == known
+    assert format_of(old) == str(migrations.FORMAT)
+    assert schema_of(old) == schema_of(now)
+
+
+def test_rows_that_are_rejected_are_known_by_their_chunk_for_it_may_have_grown(tmp_path: Path) -> None:
+    with closing(begun(tmp_path / "s.db")) as journal:
+        journal.enter_unit("t", LIVING, 1, RANGES)
+        for n in range(2):
+            journal.sent("t", "living", 1, n, session=1, there_mask=None)
+            journal.acked("t", "living", 1, n, OUTCOME, [(12, "word", "'x'", "too long", f'"k{n}"')])
+        assert [r["key"] for r in journal.rejects("t")] == ['"k0"', '"k1"']
+        assert journal.known_cut("t", "living") == tuple(c.bounds for c in RANGES)
+        assert journal.sent_again("t", "living", 1) == []
+
+
 def everything(view: View) -> list[Any]:
     return [
         view.facts("t"),
@@ -41,6 +93,7 @@ def everything(view: View) -> list[Any]:
         view.rejects("t"),
         view.digests("t", "key"),
         view.known_cut("t", "key"),
+        view.known_cut("t", "living"),
         view.key_ranges("t", "words"),
         view.there_mask("t", "key", TO, 0),
         view.last_run(),
@@ -162,8 +215,6 @@ def test_when_content_was_checked_is_known_of_the_last_session_alone(tmp_path: P
 def test_the_tables_of_format_1_are_those_that_the_migrations_begin_with(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "written.db")) as db:
         db.executescript(TABLES)
-    from sqlite_utils import Database
-
     made = Database(str(tmp_path / "made.db"))
     migrations.MIGRATIONS[0](made)
     made.close()

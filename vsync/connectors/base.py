@@ -41,6 +41,13 @@ class KeyRange:
     lo: Key | None = None
     hi: Key | None = None
 
+    def covers(self, other: KeyRange) -> bool:
+        """Tell whether another range lies within this one."""
+        below: Any = self.lo
+        above: Any = self.hi
+        starts = below is None or (other.lo is not None and other.lo >= below)
+        return starts and (above is None or (other.hi is not None and other.hi <= above))
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

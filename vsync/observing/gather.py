@@ -54,7 +54,8 @@ def gather(
         items = open_items(spec, name, sources, problems)
         if len(problems) > missing:
             continue
-        found = want(spec, name, items, target_facts.live.get(name))
+        live = target_facts.live.get(name)
+        found = want(spec, name, items, live, unfinished=journal_facts.unfinished(name, live))
         wanted[name] = found
         if found.problems:
             continue

@@ -46,7 +46,7 @@ def places(data: DataSpec, sources: Sources) -> list[Place]:
     """Find what a data item takes of its collection; raises SourceError where that is not there."""
     said = data.source
     assert isinstance(said, MilvusSource)
-    database = sources.database(said.at)
+    database = sources.living(said.at)
     found = database.observe([said.collection], count=False).get(said.collection)
     if found is None:
         near = get_close_matches(said.collection, database.collections(), 1)
@@ -125,8 +125,9 @@ def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollect
 def missing(source: Iterable[pa.Array], target: Iterator[pa.Array], step: int) -> Iterator[Bounds]:
     """Cut the keys of a source, ascending, that a target, ascending too, does not have.
 
-    No chunk spans more than ``step`` rows of the source; ``lo`` and ``hi`` count missing rows alone. The last chunk is
-    open, so that what is added behind it comes along.
+    No chunk spans more than ``step`` rows of the source; ``lo`` and ``hi`` count missing rows alone. A chunk ends right
+    behind its last missing row. Where that is near the end of the source the last chunk is open, so that what is added
+    there comes along.
     """
     chunks, target = _Chunks(step), filter(len, target)
     held = next(target, None)
@@ -149,24 +150,29 @@ class _Chunks:
         self._step = step
         self._place = self._rows = 0
         self._open: tuple[int, int, Key] | None = None  # the place, the number and the key of its first row
+        self._end: Key | None = None  # the key behind its last missing row, as far as it is seen
 
     def add(self, keys: pa.Array, missing: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[Bounds]:
         """Take the next keys of the source, of which those at ``missing`` are not there."""
         at = 0
+        self._end = keys[0].as_py() if self._end is None else self._end
         while at < len(missing):
             if self._open is None:
                 self._open = self._place + int(missing[at]), self._rows, keys[int(missing[at])].as_py()
             first, number, key = self._open
             end = int(np.searchsorted(missing, first + self._step - self._place))
-            self._rows += max(0, end - at)
-            at = max(at, end)
+            if end > at:
+                behind = int(missing[end - 1]) + 1
+                self._end = keys[behind].as_py() if behind < len(keys) else None
+                self._rows, at = self._rows + end - at, end
             if at < len(missing):
-                yield Bounds(number, self._rows, KeyRange(key, keys[int(missing[at])].as_py()))
+                yield Bounds(number, self._rows, KeyRange(key, self._end))
                 self._open = None
         self._place += len(keys)
 
     def rest(self) -> Iterator[Bounds]:
         """Give the last chunk."""
         if self._open is not None:
-            _, number, key = self._open
-            yield Bounds(number, self._rows, KeyRange(key))
+            first, number, key = self._open
+            near = self._place - first <= self._step
+            yield Bounds(number, self._rows, KeyRange(key, None if near else self._end))

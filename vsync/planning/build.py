@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from vsync.connectors.base import Bounds, Key
     from vsync.planning.choice import Choice
-    from vsync.planning.facts import Facts, JournalFacts, UnitFacts
+    from vsync.planning.facts import Facts, UnitFacts
     from vsync.planning.wanted import Wanted
     from vsync.schema import Collection, LiveCollection
     from vsync.spec import Spec
@@ -104,13 +104,11 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
     draft.conflicts += wanted.problems
     if wanted.problems:
         return
-    ours = _is_ours(address, live, facts.journal)
-    unfinished = ours and facts.journal.collections[address] is False
     difference = diff(
         wanted.declared,
         live,
         load=True if wish.load is None and Owed("load", name, name) in facts.journal.owed else wish.load,
-        unfinished=unfinished,
+        unfinished=facts.journal.unfinished(name, live),
         allow_destroy=address in choice.allow_destroy,
         same_index=facts.target.same_index,
         where=partial(spec.where, "collections", name),
@@ -124,14 +122,9 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
     draft.fidelity += wanted.fidelity
     draft.collections[name] = wanted.effective
     there = None if difference.replaced else live
+    ours = facts.journal.owns(name, live)
     brought = list(_bring_all(spec, name, wanted, there, facts, choice, ours=ours))
     _assemble(draft, name, difference, brought, facts.units)
-
-
-def _is_ours(address: str, live: LiveCollection | None, journal: JournalFacts) -> bool:
-    """Tell whether vsync made what is there: not where somebody dropped that and made another under its name."""
-    made = journal.ids.get(address)
-    return address in journal.collections and (live is None or made is None or made == live.id)
 
 
 def _restarts_nothing(facts: Facts, choice: Choice) -> Iterator[Problem]:

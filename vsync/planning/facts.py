@@ -104,6 +104,16 @@ class JournalFacts:
     owed: frozenset[Owed] = frozenset()
     partial: frozenset[str] = frozenset()
 
+    def owns(self, collection: str, live: LiveCollection | None) -> bool:
+        """Tell whether vsync made what is there: not where somebody dropped that and made another under its name."""
+        address = f"collection.{collection}"
+        made = self.ids.get(address)
+        return address in self.collections and (live is None or made is None or made == live.id)
+
+    def unfinished(self, collection: str, live: LiveCollection | None) -> bool:
+        """Tell whether vsync made what is there, and was stopped before it had all that its plan gave it."""
+        return self.owns(collection, live) and self.collections[f"collection.{collection}"] is False
+
 
 @dataclass(frozen=True, slots=True)
 class TargetFacts:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vsync.planning.steps import Fidelity
 from vsync.rows import FromColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vsync.rows import Origin
     from vsync.schema import Collection, Field
@@ -24,8 +24,6 @@ def take_over(declared: Collection, source: Collection, said: Mapping[str, Origi
     key, so is the new one.
     """
     fields = declared.fields or tuple(_renamed(f, said) for f in source.fields)
-    names = {f.name for f in fields}
-    indexes = tuple(replace(i, field=_new_name(i.field, said)) for i in source.indexes or ())
     by_key = any(f.partition_key for f in fields)
     return replace(
         declared,
@@ -36,11 +34,25 @@ def take_over(declared: Collection, source: Collection, said: Mapping[str, Origi
         consistency=declared.consistency or source.consistency,
         num_partitions=declared.num_partitions or (source.num_partitions if by_key else None),
         properties=source.properties or None if declared.properties is None else declared.properties,
-        indexes=(tuple(i for i in indexes if i.field in names) or None)
-        if declared.indexes is None
-        else declared.indexes,
-        aliases=source.aliases if declared.aliases is None else declared.aliases,
+        **_made_later(declared, fields, source, said),
     )
+
+
+def finish(declared: Collection, live: Collection, source: Collection, said: Mapping[str, Origin]) -> Collection:
+    """Complete one that vsync made, and has not finished, by what of its source is made after the collection itself."""
+    return replace(declared, **_made_later(declared, live.fields, source, said))
+
+
+def _made_later(
+    declared: Collection, fields: Sequence[Field], source: Collection, said: Mapping[str, Origin]
+) -> dict[str, Any]:
+    names = {f.name for f in fields}
+    indexes = tuple(replace(i, field=_new_name(i.field, said)) for i in source.indexes or ())
+    indexes = tuple(i for i in indexes if i.field in names)
+    return {
+        "indexes": indexes or None if declared.indexes is None else declared.indexes,
+        "aliases": source.aliases if declared.aliases is None else declared.aliases,
+    }
 
 
 def _renamed(f: Field, said: Mapping[str, Origin]) -> Field:

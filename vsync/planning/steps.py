@@ -364,6 +364,15 @@ def known_as(step: Step, plan: Plan) -> object:
     return replace(step, held_by=None) if isinstance(step, SetAlias) else step
 
 
+def cut_on(step: Step, plan: Plan, of: Plan) -> bool:
+    """Tell whether a chunk of a collection is a piece of one of another plan's, which has outgrown what it was."""
+    if not isinstance(step, CopyChunk) or step.keys is None:
+        return False
+    mine, keys = plan.units[step.unit].key, step.keys
+    wholes = (c for c in of.steps if isinstance(c, CopyChunk) and of.units[c.unit].key == mine and c.keys is not None)
+    return any(c.keys.covers(keys) and set(step.dropped) <= set(c.dropped) for c in wholes if c.keys is not None)
+
+
 def unit_key(destination: str, origins: dict[str, Any], content: str) -> str:
     """Digest what makes two chunks with the same bounds the same chunk."""
     text = json.dumps([destination, origins, content], sort_keys=True, ensure_ascii=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsync.errors import ConflictError, Problem
 from vsync.planning.diff import forces_replacement
-from vsync.planning.inherit import kept_keys, take_over
+from vsync.planning.inherit import finish, kept_keys, take_over
 from vsync.planning.steps import DEFAULT_PARTITION, Fidelity
 from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, constant, infer_field
 from vsync.rows.infer import MAX_LENGTH
@@ -71,8 +71,13 @@ class Wanted:
     problems: tuple[Problem, ...]
 
 
-def want(spec: Spec, name: str, items: Sequence[DataItem], live: LiveCollection | None) -> Wanted:
-    """Make a collection of the spec whole; problems are collected, nothing is raised."""
+def want(
+    spec: Spec, name: str, items: Sequence[DataItem], live: LiveCollection | None, *, unfinished: bool = False
+) -> Wanted:
+    """Make a collection of the spec whole; problems are collected, nothing is raised.
+
+    ``unfinished``: vsync made what is there, and not all of it yet.
+    """
     wish = spec.collections[name]
     problems: list[Problem] = []
     declared = _declared(name, wish, items)
@@ -83,6 +88,8 @@ def want(spec: Spec, name: str, items: Sequence[DataItem], live: LiveCollection 
         fidelity += kept_keys(name, declared.fields, source)
         if wish.fields is None:
             declared = replace(declared, fields=(*declared.fields, *_made(declared, items)))
+    elif live is not None and source is not None and unfinished:
+        declared = finish(declared, live.schema, source, _said(items[0]))
     elif not declared.fields and live is None:
         declared = replace(declared, fields=_inferred(spec, name, items, problems))
     made_new = live is None or (declared.fields and any(forces_replacement(declared, live.schema)))

@@ -65,7 +65,7 @@ _LOGIC = {
             AND s.session = (SELECT max(session) FROM sessions t
                 WHERE t.target = s.target AND t.destination = s.destination)
             AND NOT EXISTS (SELECT 1 FROM sessions o
-                WHERE o.target = s.target AND o.collection_id = s.collection_id AND o.write = 'upsert')
+                WHERE o.target = s.target AND o.collection_id = s.collection_id AND o.write IN ('upsert', 'mirror'))
             AND s.left - s.before != (SELECT coalesce(sum(c.written), 0)
                 FROM chunks c JOIN units u ON u.target = c.target AND u.key = c.unit
                 WHERE c.target = s.target AND u.destination = s.destination AND c.epoch = s.epoch

@@ -81,7 +81,18 @@ def _uneven(db: Any) -> None:
     db.execute("ALTER TABLE sessions ADD COLUMN uneven INTEGER NOT NULL DEFAULT 0")
 
 
-MIGRATIONS: tuple[Callable[[Any], None], ...] = (_tables, _checks, _collections, _uneven)
+def _rejects(db: Any) -> None:
+    """Rejected rows are known by their chunk too: one of a collection may have grown into the numbers of the next."""
+    db.execute("ALTER TABLE rejects RENAME TO before")
+    columns = {"target": str, "unit": str, "epoch": int, "n": int, "row": int, "field": str, "value": str, "why": str}
+    keys = ("target", "unit", "epoch", "n", "row", "field")
+    db.table("rejects").create(columns | {"key": str}, pk=keys, strict=True)
+    names = ", ".join([*columns, "key"])
+    db.execute(f"INSERT INTO rejects ({names}) SELECT {names} FROM before")  # noqa: S608 - no input
+    db.execute("DROP TABLE before")
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_tables, _checks, _collections, _uneven, _rejects)
 FORMAT = len(MIGRATIONS)
 
 
