@@ -54,7 +54,7 @@ def gather(
         items = open_items(spec, name, sources, problems)
         if len(problems) > missing:
             continue
-        found = want(spec, name, items, target_facts.live.get(name))
+        found = want(spec, name, items, target_facts.live.get(name), target.nearest)
         wanted[name] = found
         if found.problems:
             continue
@@ -88,6 +88,5 @@ def _target_facts(spec: Spec, target: Target, journal: JournalFacts) -> TargetFa
         live=live,
         aliases=target.aliases() if has_database else {},
         judge=target.conflicts,
-        losses=target.losses,
         same_index=target.same,
     )
