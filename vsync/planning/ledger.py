@@ -25,7 +25,7 @@ def not_accepted(spec: Spec, name: str, losses: Sequence[Loss]) -> Iterator[Prob
     for loss in dict.fromkeys(losses):
         if loss.harmful and loss.address not in accepted:
             hint = f"accept that for {name} under collections: accept_loss: [{loss.address}]"
-            yield Problem(f"{loss.address} would be lost: {loss.what}", spec.where("collections", name), hint)
+            yield Problem(f"{loss.address} is not copied as it is: {loss.what}", spec.where("collections", name), hint)
 
 
 def not_needed(spec: Spec, name: str, losses: Sequence[Loss]) -> Iterator[Change]:

@@ -130,11 +130,14 @@ def unread(answer: Any) -> tuple[tuple[str, str], ...]:
 def _unread(schema: Any) -> Iterator[tuple[str, str]]:
     for field in schema.fields:
         if not (field.is_dynamic or _is_known(field)):
-            known = field.data_type in schema_pb2.DataType.values()
-            kind = schema_pb2.DataType.Name(field.data_type) if known else f"number {field.data_type}"
-            yield field.name, f"a field of Milvus's type {kind}"
+            of = f" of {_word(field.element_type)}" if field.element_type else ""
+            yield field.name, f"a field of Milvus's type {_word(field.data_type)}{of}"
     for field in schema.struct_array_fields:
         yield field.name, f"an array of structs of {', '.join(f.name for f in field.fields)}"
+
+
+def _word(kind: int) -> str:
+    return schema_pb2.DataType.Name(kind) if kind in schema_pb2.DataType.values() else f"number {kind}"
 
 
 def _is_known(message: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.base import Loss
-from vsync.connectors.milvus.conflicts import MAX_LENGTH, MAX_PARTITIONS, default_fits, metrics_of
+from vsync.connectors.milvus.conflicts import MAX_LENGTH, default_fits, metrics_of
 from vsync.connectors.milvus.describe import AUTOINDEX
 from vsync.schema import DYNAMIC_FIELD, DataType
 
@@ -44,7 +44,7 @@ def nearest(desired: Collection, server: Server, fixed: Container[str]) -> tuple
     if "aliases" not in fixed and desired.aliases and not holds.aliases:
         ledger.lines += [ledger.loss(f"alias.{name}", "there are no aliases") for name in desired.aliases]
         desired = replace(desired, aliases=None)
-    if "num_partitions" not in fixed and not 1 <= (desired.num_partitions or 1) <= MAX_PARTITIONS:
+    if "num_partitions" not in fixed and not any(f.partition_key for f in desired.fields):
         desired = replace(desired, num_partitions=None)
     _harmless(desired, ledger)
     return desired, ledger.lines
@@ -217,4 +217,4 @@ def _harmless(desired: Collection, ledger: _Ledger) -> None:
     if not ledger.holds.tells_layout:
         for key in ("shards", "consistency", "num_partitions"):
             if getattr(desired, key) is not None:
-                ledger.lost("", f"there is no {key}", harmful=False)
+                ledger.lost("", f"{key} is not kept", harmful=False)
