@@ -1,6 +1,7 @@
 """Fixtures of all tests: the real servers, started when the first test asks for them.
 
-- ``milvus``: one Milvus 2.3.5 for the session; ``lite_server``: one ``milvus-lite server`` for the session.
+- ``milvus``: one Milvus 2.3.5 for the session; ``lite_server``: one ``milvus-lite server`` for the session; ``lite25``:
+  one of the Milvus Lite of 2.5.
 - ``lite_path``: a path for an embedded Milvus Lite of one test, given back at the test's end.
 - ``target``: an empty database of one test, once on each of the three; ``source``: another one beside it.
 
@@ -17,6 +18,7 @@ from uuid import uuid4
 
 import pytest
 import servers
+from chaos.lite25 import PACKAGE, Lite25Server, installed
 from servers import LiteServer, MilvusServer, Server
 
 if TYPE_CHECKING:
@@ -54,6 +56,15 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
 @pytest.fixture(scope="session")
 def lite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteServer]:
     yield from _serve(LiteServer(tmp_path_factory.mktemp("lite-server")))
+
+
+@pytest.fixture(scope="session")
+def lite25(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lite25Server]:
+    try:
+        installed()
+    except servers.ServerError as error:
+        pytest.skip(f"needs {PACKAGE}: {error}")
+    yield from _serve(Lite25Server(tmp_path_factory.mktemp("lite25")))
 
 
 @pytest.fixture

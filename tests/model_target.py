@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from vsync.connectors import columns as cols
-from vsync.connectors.base import Acked, Bounds, Column, Description, Fingerprint, KeyRange
+from vsync.connectors.base import Acked, Bounds, Column, Description, Fingerprint, KeyRange, Loss
 from vsync.errors import Problem, SourceChangedError, SourceError, TargetError, TooLargeError, TransientError
 from vsync.rows import Rules, arrow_type
 from vsync.schema import Collection, Index, LiveCollection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Collection as Container
 
 Row = tuple[Any, ...]
 
@@ -167,12 +168,15 @@ class ModelTarget:
             if f.type == "int8_vector"
         ]
 
-    def losses(self, desired: Collection) -> list[tuple[str, str]]:
-        return [
-            (f"collection.{desired.name}.field.{f.name}", "its description is not kept")
-            for f in desired.fields
-            if f.description
+    def nearest(self, desired: Collection, fixed: Container[str]) -> tuple[Collection, list[Loss]]:
+        """Leave out what this server has no type for, and say that descriptions are not kept."""
+        address = f"collection.{desired.name}.field"
+        lost = [] if "fields" in fixed else [f for f in desired.fields if f.type == "int8_vector"]
+        losses = [
+            Loss("lost", f"{address}.{f.name}", "its description is not kept") for f in desired.fields if f.description
         ]
+        losses += [Loss("lost", f"{address}.{f.name}", "there is no int8_vector", harmful=True) for f in lost]
+        return replace(desired, fields=tuple(f for f in desired.fields if f not in lost)), losses
 
     def same(self, desired: Index, live: Index) -> bool:
         return desired == live

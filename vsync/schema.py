@@ -63,7 +63,11 @@ DYNAMIC_FIELD = "$meta"
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a collection. ``dim`` in dimensions (bits for binary vectors), ``max_length`` in bytes."""
+    """One field of a collection. ``dim`` in dimensions (bits for binary vectors), ``max_length`` in bytes.
+
+    ``in_characters``: ``max_length`` counts characters. ``computed``: a function of the collection makes its values.
+    ``params`` are what else its type has, such as an analyzer: sorted pairs of strings.
+    """
 
     name: str
     type: DataType
@@ -78,6 +82,9 @@ class Field:
     partition_key: bool = False
     clustering_key: bool = False
     description: str | None = None
+    in_characters: bool | None = None
+    computed: bool | None = None
+    params: tuple[tuple[str, str], ...] | None = None
 
     def __str__(self) -> str:
         """Render the type as people write it: ``float_vector(768)``, ``array<int64>(100)``."""
@@ -106,6 +113,17 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class Function:
+    """What a server computes of fields into others. ``type`` in Milvus's words, such as ``BM25``."""
+
+    name: str
+    type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    params: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A collection as it shall be or as it is. ``partitions`` leaves out Milvus's own ``_default``."""
 
@@ -120,6 +138,7 @@ class Collection:
     partitions: tuple[str, ...] | None = None
     indexes: tuple[Index, ...] | None = None
     aliases: tuple[str, ...] | None = None
+    functions: tuple[Function, ...] = ()
 
     @property
     def primary(self) -> Field:
@@ -128,8 +147,9 @@ class Collection:
 
     @property
     def columns(self) -> tuple[Field, ...]:
-        """What its rows have: the fields, and what carries the dynamic field."""
-        return (*self.fields, META) if self.dynamic else self.fields
+        """What its rows bring: the fields that are not computed, and what carries the dynamic field."""
+        fields = tuple(f for f in self.fields if not f.computed)
+        return (*fields, META) if self.dynamic else fields
 
     def field(self, name: str) -> Field | None:
         """Find a field by its name."""
@@ -142,7 +162,8 @@ class LiveCollection:
 
     ``id`` changes when the collection is dropped and made again (where the server has ids at all). ``loaded`` is
     ``None`` where being loaded is no state that lasts (embedded Milvus Lite). ``rows`` and the values of
-    ``partition_rows`` are strong counts, ``None`` where the server cannot count (not loaded).
+    ``partition_rows`` are strong counts, ``None`` where the server cannot count (not loaded). ``unread`` are the fields
+    that vsync has no words for, and so leaves out of the schema: the name of each, and what it is.
     """
 
     schema: Collection
@@ -150,6 +171,7 @@ class LiveCollection:
     loaded: bool | None
     rows: int | None
     partition_rows: dict[str, int | None] = field(default_factory=dict)
+    unread: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,13 +96,13 @@ def plan_of(scenario: Scenario) -> Plan:
     spec = parse_spec(scenario.sections["spec"], folder=Path("/specs"), environ={})
     choice = Choice(**{k: tuple(v) for k, v in scenario.data("choice").items()})
     sources, live, target = scenario.data("sources"), _live(scenario.data("live")), scenario.data("target")
+    model = ModelTarget(Server())
     wanted = {
-        name: want(spec, name, _items(spec, name, sources), live.get(name))
+        name: want(spec, name, _items(spec, name, sources), live.get(name), model.nearest)
         for name in spec.collections
         if choice.takes(f"collection.{name}")
     }
     units = tuple(u for whole in wanted.values() if not whole.problems for u in _units(whole, sources))
-    model = ModelTarget(Server())
     facts = TargetFacts(
         identity="model",
         label="model",
@@ -111,7 +111,6 @@ def plan_of(scenario: Scenario) -> Plan:
         live=live,
         aliases=target.get("aliases", {}),
         judge=model.conflicts,
-        losses=model.losses,
         same_index=model.same,
     )
     collisions = tuple(Problem(text) for text in target.get("collisions", ()))

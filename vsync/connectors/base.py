@@ -21,10 +21,11 @@ What is not there any more raises a TargetError that is a :class:`vsync.errors.S
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Collection as Container
 
     import pyarrow as pa
 
@@ -129,6 +130,19 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back what is held; a closed source is not read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What does not stay as it is on its way to a target: ``converted`` or ``lost``, the address, and what it is.
+
+    ``harmful``: somebody may miss it, and has to accept that.
+    """
+
+    verdict: Literal["converted", "lost"]
+    address: str
+    what: str
+    harmful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +262,12 @@ class Target(Protocol):
     def conflicts(self, desired: Collection) -> list[Problem]:
         """Name what this server cannot hold; ``where`` of each is an address such as ``collection.c.field.f``."""
 
-    def losses(self, desired: Collection) -> list[tuple[str, str]]:
-        """Name what this server does not keep although it does no harm, such as a description: address and words."""
+    def nearest(self, desired: Collection, fixed: Container[str]) -> tuple[Collection, list[Loss]]:
+        """Make of a collection of another server the nearest one that this server holds, and name what differs.
+
+        Attributes named in ``fixed`` are left as they are: what cannot be held of them is a conflict. Also of them what
+        is not kept and does no harm, such as a description, is named.
+        """
 
     def same(self, desired: Index, live: Index) -> bool:
         """Tell whether two descriptions of an index mean the same on this server."""

@@ -55,7 +55,8 @@ def gather(
         if len(problems) > missing:
             continue
         live = target_facts.live.get(name)
-        found = want(spec, name, items, live, unfinished=journal_facts.unfinished(name, live))
+        unfinished = journal_facts.unfinished(name, live)
+        found = want(spec, name, items, live, target.nearest, unfinished=unfinished)
         wanted[name] = found
         if found.problems:
             continue
@@ -89,6 +90,5 @@ def _target_facts(spec: Spec, target: Target, journal: JournalFacts) -> TargetFa
         live=live,
         aliases=target.aliases() if has_database else {},
         judge=target.conflicts,
-        losses=target.losses,
         same_index=target.same,
     )

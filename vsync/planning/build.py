@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vsync.connectors.base import KeyRange
 from vsync.errors import Problem
+from vsync.planning import ledger
 from vsync.planning.diff import Difference, diff
 from vsync.planning.facts import Owed
 from vsync.planning.mend import rewrites
@@ -115,7 +116,11 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
     )
     draft.conflicts += facts.target.judge(wanted.effective)
     if live is None or difference.replaced:
-        draft.fidelity += [Fidelity("lost", where, what) for where, what in facts.target.losses(wanted.effective)]
+        draft.fidelity += ledger.lines(wanted.losses)
+        draft.changes += ledger.not_needed(spec, name, wanted.losses)
+        draft.conflicts += ledger.not_accepted(spec, name, wanted.losses)
+    else:
+        draft.conflicts += _unknown_fields(spec, name, wanted, live)
     draft.conflicts += difference.conflicts
     if wish.load is False and wish.data and wanted.effective.primary.auto_id:
         draft.conflicts.append(_never_loaded(spec, name))
@@ -125,6 +130,13 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
     ours = facts.journal.owns(name, live)
     brought = list(_bring_all(spec, name, wanted, there, facts, choice, ours=ours))
     _assemble(draft, name, difference, brought, facts.units)
+
+
+def _unknown_fields(spec: Spec, name: str, wanted: Wanted, live: LiveCollection) -> Iterator[Problem]:
+    """Refuse to write to a collection that has fields which vsync cannot write."""
+    for unread, what in live.unread if wanted.data else ():
+        address = f"collection.{name}.field.{unread}"
+        yield Problem(f"{address} is {what}, which vsync does not write", spec.where("collections", name))
 
 
 def _restarts_nothing(facts: Facts, choice: Choice) -> Iterator[Problem]:

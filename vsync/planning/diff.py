@@ -220,6 +220,7 @@ def _flags(f: Field) -> str:
         f"default {f.default!r}" if f.default is not None else "",
         "partition key" if f.partition_key else "",
         "clustering key" if f.clustering_key else "",
+        "computed" if f.computed else "",
     ]
     said = ", ".join(filter(None, words))
     return f"  {said}" if said else ""

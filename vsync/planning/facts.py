@@ -126,7 +126,6 @@ class TargetFacts:
     live: dict[str, LiveCollection]
     aliases: dict[str, str]
     judge: Callable[[Collection], list[Problem]]
-    losses: Callable[[Collection], list[tuple[str, str]]]
     same_index: Callable[[Index, Index], bool]
 
 

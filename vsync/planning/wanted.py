@@ -7,18 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vsync.errors import ConflictError, Problem
+from vsync.planning.declared import declare, says_partitions
 from vsync.planning.diff import forces_replacement
-from vsync.planning.inherit import finish, kept_keys, take_over
+from vsync.planning.inherit import ATTRIBUTES, as_it_is, take_over, unplaced
 from vsync.planning.steps import DEFAULT_PARTITION, Fidelity
 from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, constant, infer_field
 from vsync.rows.infer import MAX_LENGTH
-from vsync.schema import DYNAMIC_FIELD, NAME, Collection, DataType, Field, LiveCollection
+from vsync.schema import DYNAMIC_FIELD, NAME, Collection, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from vsync.connectors.base import Column, Description
-    from vsync.spec import CollectionSpec, DataSpec, Spec
+    from vsync.connectors.base import Column, Description, Loss
+    from vsync.planning.inherit import Nearest
+    from vsync.schema import LiveCollection
+    from vsync.spec import DataSpec, Spec
 
 KEY_NAMES = ("id", "ids", "pk", "key", "keys", "_id", "uid", "uuid", "primary_key")
 """Columns that are taken for the primary key where nothing says which is, in this order."""
@@ -61,7 +64,8 @@ class Wanted:
     """What the spec says of one collection, made whole.
 
     ``declared`` holds only what the spec says (fields inferred from sources only where the collection is not there
-    yet); ``effective`` has the fields that rows are written to.
+    yet); ``effective`` has the fields that rows are written to. ``losses`` are what a collection that is made anew is
+    not, of its source or of what the spec says.
     """
 
     declared: Collection
@@ -69,27 +73,35 @@ class Wanted:
     data: tuple[WantedData, ...]
     fidelity: tuple[Fidelity, ...]
     problems: tuple[Problem, ...]
+    losses: tuple[Loss, ...] = ()
 
 
 def want(
-    spec: Spec, name: str, items: Sequence[DataItem], live: LiveCollection | None, *, unfinished: bool = False
+    spec: Spec,
+    name: str,
+    items: Sequence[DataItem],
+    live: LiveCollection | None,
+    nearest: Nearest = as_it_is,
+    *,
+    unfinished: bool = False,
 ) -> Wanted:
     """Make a collection of the spec whole; problems are collected, nothing is raised.
 
+    ``nearest`` is the target's judgement of what it holds of a collection that is made like another one.
     ``unfinished``: vsync made what is there, and not all of it yet.
     """
-    wish = spec.collections[name]
-    problems: list[Problem] = []
-    declared = _declared(name, wish, items)
-    fidelity: list[Fidelity] = []
+    wish, problems, fidelity = spec.collections[name], list[Problem](), list[Fidelity]()
+    open_to = set() if says_partitions(wish) else {"partitions"}
+    declared, losses = nearest(declare(name, wish, items), ATTRIBUTES - open_to)
     source = _source(items)
     if live is None and source is not None:
-        declared = replace(take_over(declared, source, _said(items[0])), partitions=declared.partitions)
-        fidelity += kept_keys(name, declared.fields, source)
+        declared, lost = take_over(declared, source, _said(items[0]), nearest)
+        losses = [*losses, *lost]
         if wish.fields is None:
             declared = replace(declared, fields=(*declared.fields, *_made(declared, items)))
     elif live is not None and source is not None and unfinished:
-        declared = finish(declared, live.schema, source, _said(items[0]))
+        made, _ = take_over(declared, source, _said(items[0]), nearest)
+        declared = replace(declared, indexes=made.indexes, aliases=made.aliases)
     elif not declared.fields and live is None:
         declared = replace(declared, fields=_inferred(spec, name, items, problems))
     made_new = live is None or (declared.fields and any(forces_replacement(declared, live.schema)))
@@ -109,11 +121,21 @@ def want(
             address = destination_address(name, partition)
             data.append(WantedData(item, f"collection.{name}.data.{item.name}", address, partition, mapping))
         _row_number_twice(spec, name, data, problems)
-    return Wanted(declared, effective, tuple(data), tuple(dict.fromkeys(fidelity)), tuple(problems))
+    if live is None and wish.fields is None:
+        told = {loss.address.rpartition(".")[2] for loss in losses}
+        losses += unplaced(name, [(d, told | _taken(w)) for w in data for d in w.item.descriptions])
+    return Wanted(declared, effective, tuple(data), tuple(dict.fromkeys(fidelity)), tuple(problems), tuple(losses))
+
+
+def _taken(data: WantedData) -> set[str]:
+    """Name the columns that an item's fields come from."""
+    return {m.origin.column for m in data.mapping if isinstance(m.origin, FromColumn)}
 
 
 def _told(live: Field, declared: Field | None) -> Field:
     """Complete a live field by what its server forgets: Milvus Lite the max_length of the elements of an array."""
+    if declared is not None:
+        live = replace(live, in_characters=declared.in_characters)  # the spec counts bytes
     if live.element is not DataType.VARCHAR or live.max_length is not None:
         return live
     return replace(live, max_length=(declared.max_length if declared else None) or MAX_LENGTH)
@@ -129,14 +151,14 @@ def destination_address(collection: str, partition: str | None) -> str:
 def _partition(item: DataItem, collection: Collection) -> str | None:
     """Say where the rows of an item go: ``None`` where Milvus itself spreads them."""
     if item.spec.into or not any(f.partition_key for f in collection.fields):
-        return item.spec.into or item.partition or DEFAULT_PARTITION
+        own = item.partition if item.partition in (collection.partitions or ()) else None
+        return item.spec.into or own or DEFAULT_PARTITION
     return None
 
 
-def _source(items: Sequence[DataItem]) -> Collection | None:
+def _source(items: Sequence[DataItem]) -> LiveCollection | None:
     """Give the collection that the first item's rows come from; ``None`` where they come from files."""
-    first = next((d for item in items[:1] for d in item.descriptions), None)
-    return first.collection.schema if first is not None and first.collection is not None else None
+    return next((d.collection for item in items[:1] for d in item.descriptions), None)
 
 
 def _said(item: DataItem) -> dict[str, Origin]:
@@ -151,30 +173,6 @@ def _made(collection: Collection, items: Sequence[DataItem]) -> list[Field]:
             if collection.field(name) is None and name not in made:
                 made[name] = _field_of(name, origin, item.descriptions[0], primary=False)
     return [f for f in made.values() if f is not None]
-
-
-def _declared(name: str, wish: CollectionSpec, items: Sequence[DataItem]) -> Collection:
-    return Collection(
-        name=name,
-        fields=tuple(f.to_field(n) for n, f in (wish.fields or {}).items()),
-        dynamic=wish.dynamic,
-        description=wish.description,
-        shards=wish.shards,
-        consistency=wish.consistency,
-        num_partitions=wish.num_partitions,
-        properties=tuple(sorted(wish.properties.items())) if wish.properties is not None else None,
-        partitions=_partitions(wish, items),
-        indexes=tuple(i.to_index(n) for n, i in wish.indexes.items()) if wish.indexes is not None else None,
-        aliases=tuple(wish.aliases) if wish.aliases is not None else None,
-    )
-
-
-def _partitions(wish: CollectionSpec, items: Sequence[DataItem]) -> tuple[str, ...] | None:
-    """Give the declared partitions, and those that data goes into."""
-    into = [d.into for d in wish.data if wish.partitions is None]
-    into += [item.partition for item in items if not item.spec.into]
-    goes = [name for name in into if name and name != DEFAULT_PARTITION]
-    return tuple(dict.fromkeys([*(wish.partitions or ()), *goes])) or (None if wish.partitions is None else ())
 
 
 def _inferred(spec: Spec, name: str, items: Sequence[DataItem], problems: list[Problem]) -> tuple[Field, ...]:
@@ -282,7 +280,9 @@ def _origins(
         found[DYNAMIC_FIELD] = FromColumn(DYNAMIC_FIELD)
     for f in collection.fields:
         origin = said.get(f.name) or _unsaid_origin(f, collection, description, taken)
-        if origin is not None and not (f.primary and f.auto_id):
+        if f.computed:
+            _refuse_computed(spec, name, item, f, problems)
+        elif origin is not None and not (f.primary and f.auto_id):
             found[f.name] = origin
         elif not (f.auto_id or f.nullable or f.default is not None):
             problems.append(
@@ -294,6 +294,12 @@ def _origins(
                 )
             )
     return found
+
+
+def _refuse_computed(spec: Spec, name: str, item: DataItem, f: Field, problems: list[Problem]) -> None:
+    if f.name in _said(item):
+        where = spec.where("collections", name, "data", item.index, "map", f.name)
+        problems.append(Problem(f"the server itself makes the values of {f.name}", where, "leave it out"))
 
 
 def _unsaid_origin(f: Field, collection: Collection, description: Description, taken: set[str]) -> Origin | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vsync.rows.bad import BadRow, Finding, bad_rows_error, found, shown
 from vsync.rows.buffers import (
@@ -59,7 +60,7 @@ def check_column(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
         why = "is null, and the field is neither nullable nor has a default"
         findings += found(~valid_mask(array), why, partial(shown, array))
     if field.type is DataType.VARCHAR and field.max_length is not None:
-        findings += _too_long(array, field.max_length)
+        findings += _too_long(array, field)
     elif field.type is DataType.ARRAY:
         findings += _bad_arrays(array, field)
     elif field.type is DataType.JSON:
@@ -75,15 +76,31 @@ def check_column(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
     return findings
 
 
-def _too_long(array: pa.Array, limit: int) -> list[Finding]:
-    lengths = byte_lengths(array)
-    if not (lengths > limit).any():
+def _too_long(array: pa.Array, field: Field) -> list[Finding]:
+    long, unit = _longer(array, field)
+    if not long.any():
         return []
 
     def show(at: int) -> str:
-        return f"{shown(array, at)} ({lengths[at]} bytes)"
+        return f"{shown(array, at)} ({_lengths(array.slice(at, 1), field)[0]} {unit})"
 
-    return found((lengths > limit) & valid_mask(array), f"is longer than {limit} bytes", show)
+    return found(long & valid_mask(array), f"is longer than {field.max_length} {unit}", show)
+
+
+def _longer(array: pa.Array, field: Field) -> tuple[Mask, str]:
+    """Mark the texts that are longer than the field's ``max_length``, and say in what that counts."""
+    limit = field.max_length or 0
+    long: Mask = byte_lengths(array) > limit  # no text has more characters than bytes
+    if field.in_characters and long.any():
+        long = _lengths(array, field) > limit
+    return long, "characters" if field.in_characters else "bytes"
+
+
+def _lengths(array: pa.Array, field: Field) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    if not field.in_characters:
+        return byte_lengths(array)
+    lengths = pc.utf8_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+    return np.asarray(lengths, np.int64)
 
 
 def _bad_arrays(array: pa.Array, field: Field) -> list[Finding]:
@@ -98,8 +115,9 @@ def _bad_arrays(array: pa.Array, field: Field) -> list[Finding]:
         nulls = rows_holding(~valid_mask(child), offsets) & valid
         findings += found(nulls, "holds a null", show)
     if field.element is DataType.VARCHAR and field.max_length is not None:
-        long = (byte_lengths(child) > field.max_length) & valid_mask(child)
-        why = f"holds a string longer than {field.max_length} bytes"
+        long, unit = _longer(child, field)
+        long &= valid_mask(child)
+        why = f"holds a string longer than {field.max_length} {unit}"
         findings += found(rows_holding(long, offsets) & valid, why, show)
     return findings
 

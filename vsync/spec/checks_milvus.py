@@ -44,9 +44,9 @@ def check_reading(checks: Checks, path: Path, spec: Spec, collection: Collection
 
 
 def _check_address(checks: Checks, path: Path, address: str, name: str) -> None:
-    """Check that what may be lost is of this collection."""
+    """Check that what may be lost is of this collection, or an alias."""
     ours = f"collection.{name}"
-    if address != ours and not address.startswith(f"{ours}."):
+    if address != ours and not address.startswith((f"{ours}.", "alias.")):
         what = f"{show(address)} is nothing of the collection '{name}'"
         checks.problem(path, what, f"write an address such as {ours}.field.NAME")
 

@@ -46,9 +46,21 @@ class Capabilities:
     tells_layout: bool = True
     """Whether shards, consistency level and number of partitions mean something there."""
     tells_array_max_length: bool = True
+    counts_characters: bool = False
+    """Whether the max_length of a varchar counts characters, not bytes."""
+    properties: bool = True
+    rewrites_json: bool = False
+    functions: frozenset[str] = frozenset()
+    tells_functions: bool = True
+    analyzers: frozenset[str] | None = frozenset()
+    """The tokenizers and filters of texts; None where a list would be older than the server."""
+    drops_params: frozenset[str] = frozenset()
+    """What of a field's parameters is not kept, and changes no answer."""
     tells_ids: bool = True
     index_types: Mapping[DataType, frozenset[str]] | None = None
     """Those of each type of field, in the server's spelling; None where a list would be older than the server."""
+    index_needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The parameters that a type of index is not made without."""
     autoindexed: frozenset[DataType] | None = None
     """The vectors that AUTOINDEX is for; None: all."""
     autoindex_takes_params: bool = False
@@ -88,6 +100,11 @@ _LITE_3 = Capabilities(
     tells_layout=False,
     loads_partitions=False,
     tells_array_max_length=False,
+    counts_characters=True,
+    rewrites_json=True,
+    functions=frozenset({"BM25"}),
+    analyzers=frozenset({"standard", "jieba", "stop", "lowercase"}),
+    drops_params=frozenset({"mmap.enabled"}),
     tells_ids=False,
     timestamps=False,
     index_types={
@@ -126,6 +143,16 @@ _2_3 = Capabilities(
         ),
         **_indexes({_T.BINARY_VECTOR}, "AUTOINDEX BIN_FLAT BIN_IVF_FLAT"),
     },
+    index_needs={
+        "HNSW": frozenset({"M", "efConstruction"}),
+        "IVF_FLAT": frozenset({"nlist"}),
+        "IVF_SQ8": frozenset({"nlist"}),
+        "IVF_PQ": frozenset({"nlist", "m"}),
+        "SCANN": frozenset({"nlist"}),
+        "GPU_IVF_FLAT": frozenset({"nlist"}),
+        "GPU_IVF_PQ": frozenset({"nlist", "m"}),
+        "BIN_IVF_FLAT": frozenset({"nlist"}),
+    },
     autoindexed=frozenset({_T.FLOAT_VECTOR}),
     scalar_index=None,
     upsert_looks_in_partition_only=True,
@@ -139,10 +166,18 @@ _2_4 = replace(
     rules=Rules(),
     clustering_key=True,
     index_types=None,
+    index_needs={},
     autoindexed=None,
     scalar_index="AUTOINDEX",
 )
-_2_5 = replace(_2_4, nullable=True, default=True, upsert_looks_in_partition_only=False)
+_2_5 = replace(
+    _2_4,
+    nullable=True,
+    default=True,
+    upsert_looks_in_partition_only=False,
+    functions=frozenset({"BM25"}),
+    analyzers=None,
+)
 _2_6 = replace(_2_5, types=_2_5.types | _NEW | {_T.INT8_VECTOR}, max_vector_fields=10)
 # The C++ core of Milvus 2.5 behind gRPC: a query of a field with a default crashes it, one of a partition
 # key fails.
@@ -155,6 +190,18 @@ _LITE_2 = replace(
     partitions=False,
     loads_partitions=False,
     aliases=False,
+    properties=False,
+    tells_functions=False,
+    index_types={
+        **_indexes(_NUMBERS | {_T.BOOL}, "INVERTED"),
+        **_indexes({_T.VARCHAR}, "INVERTED Trie"),
+        **_indexes({_T.FLOAT_VECTOR}, "AUTOINDEX FLAT IVF_FLAT"),
+        **_indexes({_T.BINARY_VECTOR}, "AUTOINDEX BIN_FLAT"),
+        **_indexes(_HALVES, "AUTOINDEX FLAT"),
+        **_indexes({_T.SPARSE_FLOAT_VECTOR}, "AUTOINDEX SPARSE_INVERTED_INDEX SPARSE_WAND"),
+    },
+    autoindexed=frozenset({_T.FLOAT_VECTOR}),
+    scalar_index="INVERTED",
     tells_layout=False,
     timestamps=False,
     newline_literals=False,

@@ -59,21 +59,6 @@ def _of_names(desired: Collection, server: Server) -> Iterator[Problem]:
             yield Problem(f"{server} has no aliases", f"alias.{alias}", None)
 
 
-def losses(desired: Collection, server: Server) -> list[tuple[str, str]]:
-    """Name what this server does not keep and what does no harm: the address of each, and what is lost."""
-    address, holds = f"collection.{desired.name}", server.holds
-    lost: list[tuple[str, str]] = []
-    if not holds.tells_description:
-        described = [f"{address}.field.{f.name}" for f in desired.fields if f.description]
-        if desired.description:
-            described.insert(0, address)
-        lost += [(where, f"{server} keeps no description") for where in described]
-    if not holds.tells_layout:
-        said = ("shards", "consistency", "num_partitions")
-        lost += [(address, f"{server} has no {key}") for key in said if getattr(desired, key) is not None]
-    return lost
-
-
 def _of_name(name: str) -> Iterator[str]:
     if not NAME.match(name):
         yield f"{name!r} is no name for Milvus: letters, digits and _, not a digit first, at most 255"
@@ -101,6 +86,8 @@ def _of_collection(desired: Collection, holds: Capabilities, server: Server) -> 
         yield "num_partitions is for collections with a partition key", "leave it out"
     if not 1 <= (desired.num_partitions or 1) <= MAX_PARTITIONS:
         yield f"num_partitions is 1 to {MAX_PARTITIONS}, not {desired.num_partitions}", None
+    if desired.properties and not holds.properties:
+        yield f"{server} keeps no properties", "leave `properties` out"
     if not 1 <= (desired.shards or 1) <= MAX_SHARDS:
         yield f"shards are 1 to {MAX_SHARDS}, not {desired.shards}", None
 
@@ -121,7 +108,7 @@ def _of_field(field: Field, holds: Capabilities, server: Server) -> Iterator[tup
             yield f"a {'primary key' if field.primary else field.type} cannot have a default", None
         elif not holds.default:
             yield f"{server} does not hold defaults", "leave default out, or write to a newer server"
-        elif not _fits(field):
+        elif not default_fits(field):
             yield f"the default {field.default!r} is no {field.type}", None
     if field.clustering_key and not holds.clustering_key:
         yield f"{server} does not hold clustering keys", "leave clustering_key out"
@@ -159,8 +146,11 @@ def _of_sizes(field: Field) -> Iterator[tuple[str, str | None]]:
             yield f"max_capacity is 1 to {MAX_CAPACITY}, not {field.max_capacity}", None
 
 
-def _fits(field: Field) -> bool:
+def default_fits(field: Field) -> bool:
+    """Tell whether its default is one that its type can have."""
     value = field.default
+    if field.primary or field.type.is_vector or field.type in _NO_DEFAULT:
+        return False
     if field.type is DataType.BOOL:
         return isinstance(value, bool)
     if field.type in INTEGER_BITS:
@@ -191,6 +181,11 @@ def _of_index(
         if index.metric is not None:
             yield f"an index of {field.type} has no metric", "leave it out"
         return
-    metrics = _METRICS.get(field.type, _FLOAT_METRICS)
+    metrics = metrics_of(field)
     if index.metric is not None and index.metric not in metrics:
         yield f"{field.type} is not measured by {index.metric}", f"one of {', '.join(sorted(metrics))}"
+
+
+def metrics_of(field: Field) -> set[str]:
+    """Tell what a field's vectors can be measured by: nothing where it has none."""
+    return _METRICS.get(field.type, _FLOAT_METRICS if field.type.is_vector else set())

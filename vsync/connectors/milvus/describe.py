@@ -12,11 +12,10 @@ from vsync import times
 from vsync.connectors.milvus.client import pairs
 from vsync.connectors.milvus.codec import NUMBERS
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2, schema_pb2
-from vsync.errors import TargetError
-from vsync.schema import Collection, DataType, Field, Index
+from vsync.schema import Collection, DataType, Field, Function, Index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from vsync.connectors.milvus.capabilities import Capabilities
 
@@ -38,8 +37,15 @@ _DEFAULTS = {
     DataType.TIMESTAMPTZ: "string_data",
 }
 AUTOINDEX = "AUTOINDEX"
-_INDEXES = {DataType.BINARY_VECTOR: "BIN_FLAT", DataType.SPARSE_FLOAT_VECTOR: "SPARSE_INVERTED_INDEX"}
+_INDEXES = {
+    DataType.BINARY_VECTOR: "BIN_FLAT",
+    DataType.FLOAT16_VECTOR: "FLAT",
+    DataType.BFLOAT16_VECTOR: "FLAT",
+    DataType.SPARSE_FLOAT_VECTOR: "SPARSE_INVERTED_INDEX",
+}
 _METRICS = {DataType.BINARY_VECTOR: "HAMMING", DataType.SPARSE_FLOAT_VECTOR: "IP"}
+_COMPUTED_METRIC = "BM25"
+_SIZES = ("dim", "max_length", "max_capacity")
 # What servers add to the parameters of an index, beside those that were given.
 _NO_INDEX_PARAMS = {
     "index_type",
@@ -47,6 +53,7 @@ _NO_INDEX_PARAMS = {
     "params",
     "search_params",
     "dim",
+    "max_length",
     "mmap.enabled",
     "index_name",
 }
@@ -62,11 +69,21 @@ def schema_message(desired: Collection, holds: Capabilities) -> Any:
         autoID=desired.primary.auto_id,
     )
     message.fields.extend(_field_message(field, holds) for field in desired.fields)
+    message.functions.extend(
+        schema_pb2.FunctionSchema(
+            name=function.name,
+            type=schema_pb2.FunctionType.Value(function.type),
+            input_field_names=function.inputs,
+            output_field_names=function.outputs,
+            params=pairs(dict(function.params)),
+        )
+        for function in desired.functions
+    )
     return message
 
 
 def _field_message(field: Field, holds: Capabilities) -> Any:
-    sizes = {"dim": field.dim, "max_length": field.max_length, "max_capacity": field.max_capacity}
+    sizes = {key: str(size) for key in _SIZES if (size := getattr(field, key)) is not None}
     message = schema_pb2.FieldSchema(
         name=field.name,
         description=(field.description or "") if holds.tells_description else "",
@@ -77,7 +94,8 @@ def _field_message(field: Field, holds: Capabilities) -> Any:
         nullable=field.nullable,
         is_partition_key=field.partition_key,
         is_clustering_key=field.clustering_key,
-        type_params=pairs({key: str(size) for key, size in sizes.items() if size is not None}),
+        is_function_output=bool(field.computed),
+        type_params=pairs(sizes | dict(field.params or ())),
     )
     if field.default is not None:
         # A default of another kind than the field's kills Milvus 2.3: only these are written.
@@ -87,7 +105,7 @@ def _field_message(field: Field, holds: Capabilities) -> Any:
 
 def read_collection(answer: Any, holds: Capabilities, partitions: Iterable[str], indexes: Iterable[Any]) -> Collection:
     """Read what a server says of a collection; None in an attribute means that this server does not tell."""
-    fields = tuple(_read_field(f, holds) for f in answer.schema.fields if not f.is_dynamic)
+    fields = tuple(_read_field(f, holds) for f in answer.schema.fields if _is_known(f))
     by_key = any(f.partition_key for f in fields)
     level = common_pb2.ConsistencyLevel.Name(answer.consistency_level).lower()
     properties = {p.key: p.value for p in answer.properties if p.key != LITE_ID}
@@ -103,12 +121,45 @@ def read_collection(answer: Any, holds: Capabilities, partitions: Iterable[str],
         properties=tuple(sorted(properties.items())),
         partitions=None if by_key else tuple(sorted(set(partitions) - {DEFAULT_PARTITION})),
         indexes=tuple(sorted(map(read_index, indexes), key=lambda index: index.field)),
+        functions=tuple(map(_read_function, answer.schema.functions)),
+    )
+
+
+def unread(answer: Any) -> tuple[tuple[str, str], ...]:
+    """Name the fields that vsync has no words for: what :func:`read_collection` leaves out."""
+    return tuple(_unread(answer.schema))
+
+
+def _unread(schema: Any) -> Iterator[tuple[str, str]]:
+    for field in schema.fields:
+        if not (field.is_dynamic or _is_known(field)):
+            of = f" of {_word(field.element_type)}" if field.element_type else ""
+            yield field.name, f"a field of Milvus's type {_word(field.data_type)}{of}"
+    for field in schema.struct_array_fields:
+        yield field.name, f"an array of structs of {', '.join(f.name for f in field.fields)}"
+
+
+def _word(kind: int) -> str:
+    return schema_pb2.DataType.Name(kind) if kind in schema_pb2.DataType.values() else f"number {kind}"
+
+
+def _is_known(message: Any) -> bool:
+    element = message.element_type if message.data_type == NUMBERS[DataType.ARRAY] else NUMBERS[DataType.BOOL]
+    return not message.is_dynamic and message.data_type in _TYPES and element in _TYPES
+
+
+def _read_function(message: Any) -> Function:
+    known = message.type in schema_pb2.FunctionType.values()
+    return Function(
+        name=message.name,
+        type=schema_pb2.FunctionType.Name(message.type) if known else str(message.type),
+        inputs=tuple(message.input_field_names),
+        outputs=tuple(message.output_field_names),
+        params=tuple(sorted((p.key, p.value) for p in message.params)),
     )
 
 
 def _read_field(message: Any, holds: Capabilities) -> Field:
-    if message.data_type not in _TYPES:
-        raise TargetError(f"the field {message.name} has a type that vsync does not know ({message.data_type})")
     kind, sizes = _TYPES[message.data_type], {p.key: p.value for p in message.type_params}
     slot = message.default_value.WhichOneof("data")
     default = getattr(message.default_value, slot) if slot else None
@@ -116,6 +167,8 @@ def _read_field(message: Any, holds: Capabilities) -> Field:
         default = float(str(np.float32(default)))  # 1.1, as it was written, and not 1.10000002384
     if kind is DataType.TIMESTAMPTZ and default is not None:
         default = times.text_of(default if isinstance(default, int) else times.micros_of(default))
+    params = tuple(sorted((key, _compact(value)) for key, value in sizes.items() if key not in _SIZES))
+    text = DataType.VARCHAR in {kind, _TYPES.get(message.element_type)}
     return Field(
         name=message.name,
         type=kind,
@@ -130,7 +183,18 @@ def _read_field(message: Any, holds: Capabilities) -> Field:
         partition_key=message.is_partition_key,
         clustering_key=message.is_clustering_key,
         description=message.description if holds.tells_description else None,
+        in_characters=True if text and holds.counts_characters else None,
+        computed=message.is_function_output or None,
+        params=params or None,
     )
+
+
+def _compact(text: str) -> str:
+    """Write JSON in one way: servers give an analyzer back with other blanks."""
+    try:
+        return json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
+    except ValueError:
+        return text
 
 
 def _number(text: str | None) -> int | None:
@@ -164,7 +228,9 @@ def index_request(collection: str, field: Field, index: Index, holds: Capabiliti
         auto = holds.autoindexed is None or field.type in holds.autoindexed
         if index.type in {None, AUTOINDEX}:
             given["index_type"] = AUTOINDEX if auto else _INDEXES[field.type]
-        given["metric_type"] = index.metric or _METRICS.get(field.type, "COSINE")
+        given["metric_type"] = index.metric or (
+            _COMPUTED_METRIC if field.computed else _METRICS.get(field.type, "COSINE")
+        )
     elif index.type is None:
         given["index_type"] = holds.scalar_index
     if index.params:
@@ -201,6 +267,8 @@ def losses(desired: Collection, live: Collection, holds: Capabilities) -> list[s
         for key, value in desired.properties or ()
         if kept.get(key) != value
     ]
+    if holds.tells_functions:
+        found += [f"the function {f.name} is not there" for f in desired.functions if f not in live.functions]
     for field in desired.fields:
         got_field = live.field(field.name)
         if got_field is None:

@@ -50,7 +50,8 @@ def observe(client: Client, name: str, *, count: bool) -> LiveCollection | None:
     loaded = None if client.folder else ddl.load_state(client, name) == common_pb2.LoadStateLoaded
     rows = ddl.count(client, name, key, None) if count else None
     by_partition = {place: ddl.count(client, name, key, place) for place in places} if count else {}
-    return LiveCollection(schema, describe.identity(answer, holds) or client.born, loaded, rows, by_partition)
+    identity = describe.identity(answer, holds) or client.born
+    return LiveCollection(schema, identity, loaded, rows, by_partition, describe.unread(answer))
 
 
 def collection_id(client: Client, name: str) -> str | None:

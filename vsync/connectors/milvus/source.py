@@ -18,7 +18,7 @@ from vsync.connectors.milvus.failures import GoneError, RefusedError
 from vsync.connectors.milvus.read import MilvusReader
 from vsync.errors import SourceChangedError, SourceError, TargetError, TooLargeError, TransientError
 from vsync.rows import arrow_type
-from vsync.schema import META, DataType
+from vsync.schema import DataType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -188,16 +188,14 @@ class MilvusSource:
         return ddl.count_where(self._client, self._name, expression, self._partition)
 
     def _columns(self, schema: Collection, sizes: dict[str, float]) -> tuple[Column, ...]:
-        fields = (*schema.fields, META) if schema.dynamic else schema.fields
-        kinds = [(field, arrow_type(field)) for field in fields]
+        kinds = [(field, arrow_type(field)) for field in schema.columns]
         return tuple(Column(f.name, kind, str(f), sizes.get(f.name, cols.row_bytes(kind))) for f, kind in kinds)
 
     def _row_bytes(self) -> dict[str, float]:
         """Sample the columns of no fixed size, once; the first rows in the order of their keys, if the server can."""
         if self._sizes is None:
             schema = self._schema
-            fields = (*schema.fields, META) if schema.dynamic else schema.fields
-            loose = [f for f in fields if _is_loose(arrow_type(f))]
+            loose = [f for f in schema.columns if _is_loose(arrow_type(f))]
             self._sizes = self._sampled([schema.primary, *(f for f in loose if not f.primary)]) if loose else {}
         return self._sizes
 

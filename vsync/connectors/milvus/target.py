@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from vsync.connectors.milvus import clear, ddl, describe, live
 from vsync.connectors.milvus.capabilities import LITE
-from vsync.connectors.milvus.conflicts import conflicts, losses
+from vsync.connectors.milvus.conflicts import conflicts
 from vsync.connectors.milvus.failures import COLLECTION_NOT_FOUND, GONE_HINT, GoneError
+from vsync.connectors.milvus.nearest import nearest
 from vsync.connectors.milvus.read import MilvusReader
 from vsync.connectors.milvus.source import MilvusSource
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
@@ -16,9 +17,11 @@ from vsync.errors import ConflictError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Collection as Container
 
     import pyarrow as pa
 
+    from vsync.connectors.base import Loss
     from vsync.connectors.milvus.client import Client
     from vsync.errors import Problem
     from vsync.schema import Collection, Index, LiveCollection, Rules
@@ -87,9 +90,9 @@ class MilvusTarget:
         """Name what this server cannot hold."""
         return conflicts(desired, self._client.server)
 
-    def losses(self, desired: Collection) -> list[tuple[str, str]]:
-        """Name what this server does not keep, by address."""
-        return losses(desired, self._client.server)
+    def nearest(self, desired: Collection, fixed: Container[str]) -> tuple[Collection, list[Loss]]:
+        """Change what this server does not hold, and name what it does not keep."""
+        return nearest(desired, self._client.server, fixed)
 
     def same(self, desired: Index, live: Index) -> bool:
         """Tell whether two descriptions of an index mean the same on this server."""
