@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsync.errors import ConflictError, MismatchError, StalePlanError, VsyncError, refused
+from vsync.errors import ConflictError, MismatchError, StalePlanError, TargetError, VsyncError, refused
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
 from vsync.planning.steps import Clear, Plan, cut_on, known_as
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vsync.applying.events import Report, Settled
     from vsync.applying.settings import Settings, Stop
     from vsync.connectors.base import Target
+    from vsync.errors import Problem
     from vsync.opening import Sources
     from vsync.planning.steps import Change
     from vsync.state.journal import Journal
@@ -111,8 +112,9 @@ def plan(spec: Spec, *, state: Path | None = None, choice: Choice | None = None,
     Conflicts are in ``plan.conflicts``; raises where sources or target cannot be read at all.
     """
     path = state_path(spec, state)
-    with both_ends(spec) as (target, sources), view_of(path) as view:
-        made = make_plan(spec, target, sources, view, choice or Choice())
+    choice = choice or Choice()
+    with both_ends(spec, choice) as (target, sources), view_of(path) as view:
+        made = make_plan(spec, target, sources, view, choice)
         return _deepened(made, target, sources) if deep else made
 
 
@@ -175,7 +177,7 @@ def apply(
     path = state_path(saved or spec, state)
     choice = Choice(saved.only, saved.leave_out, saved.allow_destroy) if saved else choice or Choice()
     make_folder(path.parent)
-    with locked(path, holder()), closing(Journal(path)) as journal, both_ends(spec) as (target, sources):
+    with locked(path, holder()), closing(Journal(path)) as journal, both_ends(spec, choice) as (target, sources):
         fresh = make_plan(spec, target, sources, journal, choice, saved)
         if saved is not None and saved.repairs:
             fresh = check_found(saved, fresh)
@@ -313,12 +315,34 @@ def target_of(spec: Spec) -> Iterator[Target]:
 
 
 @contextmanager
-def both_ends(spec: Spec) -> Iterator[tuple[Target, Sources]]:
-    """Open a spec's target, and the sources of its data; what it copies as it is is found out by asking for it."""
+def both_ends(spec: Spec, choice: Choice) -> Iterator[tuple[Target, Sources]]:
+    """Open a spec's target, and the sources of its data; what it copies as it is is found out by asking for it.
+
+    Where the target cannot be opened, what is wrong with the sources is told, too.
+    """
     from vsync.opening import Sources
 
-    with target_of(spec) as target, closing(Sources(spec)) as sources:
-        yield target, sources
+    with ExitStack() as stack:
+        try:
+            target = stack.enter_context(target_of(spec))
+        except TargetError as error:
+            more = [p for p in _wrong_sources(spec, choice) if p not in error.problems]
+            raise (TargetError([*error.problems, *more]) if more else error) from error
+        yield target, stack.enter_context(closing(Sources(spec)))
+
+
+def _wrong_sources(spec: Spec, choice: Choice) -> list[Problem]:
+    from vsync.observing import open_items
+    from vsync.opening import Sources
+
+    problems: list[Problem] = []
+    try:
+        with closing(Sources(spec)) as sources:
+            for name in (n for n in sources.spec.collections if choice.takes(f"collection.{n}")):
+                open_items(sources.spec, name, sources, problems)
+    except VsyncError as error:  # a database to copy from is away, too
+        problems += error.problems
+    return problems
 
 
 @contextmanager

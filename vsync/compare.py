@@ -75,7 +75,7 @@ def check(
     def wait(event: ApplyEvent) -> None:
         say(event)  # type: ignore[arg-type]  # all that a retry reports is that it waits
 
-    with both_ends(spec) as (target, sources), view_of(path) as view:
+    with both_ends(spec, choice) as (target, sources), view_of(path) as view:
         facts = gather(sources.spec, target, sources, view, choice, whole=True)
         found = sides(sources.spec, facts, choice, one_way=one_way)
         noted: list[Finding] = []

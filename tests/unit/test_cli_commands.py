@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vsync import cli
+from vsync.errors import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,6 +134,26 @@ def test_a_spec_that_is_not_there(run: Callable[..., Done]) -> None:
     assert done.code == 1
     assert "other.yaml" in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("words", [["plan"], ["apply", "--auto-approve"], ["check"]])
+def test_what_is_wrong_with_the_data_is_told_beside_a_server_that_is_away(
+    folder: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    def away(*_ends: object) -> None:
+        raise TransientError("the server is away", where="http://there:1")
+
+    monkeypatch.setattr("vsync.opening.open_connection", away)
+    done = run(*words)
+    assert (done.code, done.err.count("Error: ")) == (5, 1)
+    (folder / "a.parquet").unlink()
+    done = run(*words)
+    assert done.code == 1, "the server's coming back alone does not mend it"
+    assert "the server is away" in done.err
+    assert "a.parquet" in done.err
+    assert "vsync.yaml:" in done.err
+    assert done.err.index("the server is away") < done.err.index("a.parquet")
+    assert run(*words, "--except", "collection.words").code == 5, "what was not chosen is not looked at"
 
 
 def test_conflicts_exit_12_and_say_what_to_do(folder: Path, run: Callable[..., Done]) -> None:

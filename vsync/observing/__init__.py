@@ -8,5 +8,6 @@
 """
 
 from vsync.observing.gather import gather
+from vsync.observing.sources import open_items
 
-__all__ = ["gather"]
+__all__ = ["gather", "open_items"]
