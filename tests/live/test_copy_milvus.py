@@ -237,3 +237,15 @@ def test_what_is_compared_shown_and_moved_of_a_collection_that_is_a_source(ends:
     assert moved.code == 0, moved.err
     ends.spec(COPY.replace("{words: {data", "{lexicon: {data"))
     applies.assert_no_changes(folder)
+
+
+@pytest.mark.parametrize("target", ["milvus-2.3.5"], indirect=True)
+def test_keys_that_are_there_twice_are_told_and_copied_once(ends: Ends) -> None:
+    with ends.old() as client:
+        make(client, "words", {"_default": ROWS[:200]})
+        reader.insert(client, "words", ROWS[5:8])  # Milvus keeps both
+    ends.spec(COPY)
+    assert "3 entities more are counted there than it has keys" in applies.plan(ends.folder, code=2)
+    applies.apply(ends.folder)
+    ends.content("words", {"_default": ROWS[:200]})
+    applies.assert_no_changes(ends.folder)

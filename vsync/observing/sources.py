@@ -143,12 +143,14 @@ def _unit(
         key = unit_key(data.destination, origins, content)
         bounds = known.journal.known_cut(known.target.identity, key) if known.journal else None
         bounds = bounds or _frozen(key, known.saved)
+        fresh = bounds is None
         if bounds is None and lives:
             there = None if known.whole else live
             bounds = cut_of(spec, wanted, data, cast("CollectionSource", source), known.target, there, columns)
         elif bounds is None:
             bounds = tuple(source.cut(columns, spec.defaults.chunk_bytes))
     rows = sum(b.rows for b in bounds)
+    whole = fresh and bool(bounds) and bounds[0].keys is not None and bounds[0].keys.lo is None
     row_bytes = sum(c.row_bytes for c in description.columns if c.name in columns)
     unit = Unit(
         key=key,
@@ -165,7 +167,7 @@ def _unit(
         chunks=len(bounds),
         lives=lives,
     )
-    return UnitFacts(unit, bounds)
+    return UnitFacts(unit, bounds, surplus=max(0, description.rows - rows) if whole else 0)
 
 
 def _frozen(key: str, saved: Plan | None) -> tuple[Bounds, ...] | None:

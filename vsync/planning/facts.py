@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 class UnitFacts:
     """A unit, how it is cut, and which of its rows lost a collision of keys.
 
-    ``losers`` are the numbers of rows of a file, and the keys of a collection; ascending.
+    ``losers`` are the numbers of rows of a file, and the keys of a collection; ascending. ``surplus`` entities are
+    counted in a collection beyond one for each of its keys.
     """
 
     unit: Unit
     bounds: tuple[Bounds, ...]
     losers: tuple[Key, ...] = ()
+    surplus: int = 0
 
 
 @dataclass(frozen=True, slots=True)

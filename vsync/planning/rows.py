@@ -318,6 +318,9 @@ def _copy_change(
         details.append(f"changed: {u.unit.rows:,} rows, were {was.rows:,}")
     if u.unit.lives:
         details.append("not as of one moment: what is written there meanwhile may come along")
+    if u.surplus:
+        what = f"{u.surplus:,} entities more are counted there than it has keys: one under each key is copied"
+        details.append(f"{what} (old copies of rows that were just replaced count, too)")
     if destination.probe:
         details.append("keys are compared with those there when applied")
     if u.losers:
