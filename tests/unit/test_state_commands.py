@@ -141,7 +141,7 @@ def test_a_collection_that_was_renamed_keeps_what_is_done(state: Path) -> None:
     with closing(View(state)) as view:
         now = view.facts("t")
         assert view.key_ranges("t", "terms") == [(3, 5), (9, 9)] * 3
-        assert [r["address"] for r in view.rejects("t")] == ["collection.terms.data.rare"] * 2
+        assert {r["address"] for r in view.rejects("t")} == {"collection.terms.data.rare"}
     key = unit_key("collection.terms", UNIT.origins, UNIT.content)
     rare = unit_key("collection.terms.partition.rare", RARE.origins, RARE.content)
     assert now.acked == {k: frozenset({0, 1, 2}) for k in (key, rare, f"{rare}-2")}
