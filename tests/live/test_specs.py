@@ -77,6 +77,13 @@ def write_glove(data: Path) -> None:
     write_index(data / "glove.index")
 
 
+def write_mirror(data: Path) -> None:
+    write_words(data / "glove.h5")
+    collections = "".join(f"  {name}: {{from: data/glove.h5}}\n" for name in ("words", "others", "tmp_1"))
+    text = f"version: 1\ntarget: ./old.db\ncollections:\n{collections}"
+    vsync.apply(vsync.parse_spec(text, name="old.yaml", folder=data.parent))
+
+
 def write_partitions(data: Path) -> None:
     for n, name in enumerate(("glove-2", "glove-10", "rest")):
         write_words(data / f"{name}.h5", n * N)
@@ -101,6 +108,7 @@ CASES: dict[str, tuple[Callable[[Path], None], dict[str, int]]] = {
     "documents": (write_documents, {"passages": 2 * N}),
     "faiss": (write_faiss, {"exact": N, "compressed": N}),
     "glove": (write_glove, {"words": N, "neighbours": N}),
+    "mirror": (write_mirror, {"words": N, "others": N}),
     "partitions": (write_partitions, {"words": 3 * N}),
     "server": (write_server, {"products": N // 2}),
     "simple": (write_simple, {"words": N}),
