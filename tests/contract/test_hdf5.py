@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +267,65 @@ def test_a_filter_that_is_not_installed(tmp_path: Path) -> None:
             data.write_direct_chunk((row, 0), b"packed", 0)
     with pytest.raises(SourceError, match=r"/x: is compressed by a filter .*pip install 'vsync\[hdf5plugin\]'"):
         open_source(tmp_path / "a.h5").cut(["x"], 1000)
+
+
+WRITE = """
+import sys, h5py, hdf5plugin as h, numpy as np
+vectors = np.load("vectors.npy")
+ways = {"bitshuffle": h.Bitshuffle(cname="lz4"), "zstd": h.Zstd(), "blosc": h.Blosc(), "lz4": h.LZ4()}
+ways["blosc2"] = h.Blosc2()
+with h5py.File("packed.h5", "w") as file:
+    for name, way in ways.items():
+        file.create_dataset(name, data=vectors, chunks=(64, 50), **way)
+"""
+READ = """
+import importlib.util, sys
+from pathlib import Path
+if "absent" in sys.argv:
+    importlib.util.find_spec = lambda name: None  # as if it were not installed
+import numpy as np
+from vsync.connectors.base import Bounds
+from vsync.connectors.hdf5 import open_source
+from vsync.errors import SourceError
+vectors = np.load("vectors.npy")
+for name in ("bitshuffle", "zstd", "blosc", "blosc2", "lz4"):
+    try:
+        source = open_source(Path("packed.h5"))
+        bounds = source.cut([name], 10_000)
+        read = [source.read(b, [name]).column(0).flatten().to_numpy() for b in bounds]
+        print(name, len(bounds) > 1, np.concatenate(read).tobytes() == vectors.tobytes())
+    except SourceError as error:
+        print(name, error)
+"""
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a file with hdf5plugin's filters, by a process of its own: an import of it is for the whole process."""
+    pytest.importorskip("hdf5plugin", reason="pip install 'vsync[hdf5plugin]'")
+    folder = tmp_path_factory.mktemp("packed")
+    np.save(folder / "vectors.npy", VECTORS)
+    subprocess.run([sys.executable, "-c", WRITE], cwd=folder, check=True)
+    return folder
+
+
+def read_packed(folder: Path, *words: str) -> list[str]:
+    command = [sys.executable, "-c", READ, *words]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_what_hdf5plugin_packs_is_read_bit_for_bit(packed: Path) -> None:
+    names = ("bitshuffle", "zstd", "blosc", "blosc2", "lz4")
+    assert read_packed(packed) == [f"{name} True True" for name in names]
+
+
+def test_without_hdf5plugin_it_is_said_what_to_install(packed: Path) -> None:
+    lines = read_packed(packed, "absent")
+    assert len(lines) == 5
+    for line in lines:
+        name, _, said = line.partition(" ")
+        assert f"packed.h5:/{name}: is compressed by a filter that is not here" in said
+        assert said.endswith("pip install 'vsync[hdf5plugin]'")
 
 
 def virtual(path: Path, rows: int, *parts: tuple[str, int, int]) -> Path:
