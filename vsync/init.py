@@ -21,20 +21,21 @@ def spec_from(
     origin: str,
     *,
     collections: str = "*",
-    target: str = "./milvus.db",
+    target: str | None = None,
     token_env: str | None = None,
     database: str | None = None,
     folder: Path | None = None,
 ) -> str:
     """Write the long form of a spec, as YAML.
 
-    ``origin`` is a data file (the spec loads it into ``target``), a Milvus Lite folder or a server's address (the
-    spec declares what it holds, of the collections that match the glob). Raises UsageError where it is none of them.
+    ``origin`` is a data file (the spec loads it into ``target``, ``./milvus.db`` where it is not said), a Milvus Lite
+    folder or a server's address: the spec declares what it holds, of the collections that match the glob; with a
+    ``target`` it copies them there. Raises UsageError where it is none of them.
     """
     folder = folder or Path.cwd()
     if "://" in origin or (folder / origin).is_dir():
-        return _of_milvus(origin, collections, token_env, database, folder).to_yaml()
-    return _of_file(origin, target, folder).to_yaml()
+        return _of_milvus(origin, collections, token_env, database, target, folder).to_yaml()
+    return _of_file(origin, target or "./milvus.db", folder).to_yaml()
 
 
 def _of_file(origin: str, target: str, folder: Path) -> Spec:
@@ -56,24 +57,33 @@ def _of_file(origin: str, target: str, folder: Path) -> Spec:
     return _parse({"version": 1, "target": target, "collections": {name: said}}, folder)
 
 
-def _of_milvus(origin: str, pattern: str, token_env: str | None, database: str | None, folder: Path) -> Spec:
+def _of_milvus(
+    origin: str, pattern: str, token_env: str | None, database: str | None, target: str | None, folder: Path
+) -> Spec:
     from vsync.connectors.milvus import open_target
 
     uri = origin if "://" in origin else str((folder / origin).absolute())
     token = Secret(env=token_env).resolve(folder, os.environ) if token_env else None
-    with closing(open_target(uri, token, database, create=False)) as target:
-        names = [n for n in target.collections() if fnmatchcase(n, pattern)]
+    with closing(open_target(uri, token, database, create=False)) as opened:
+        names = [n for n in opened.collections() if fnmatchcase(n, pattern)]
         if not names:
             raise UsageError(f"{origin} holds no collection that matches {pattern}")
-        live = target.observe(names, count=False)
-        aliases = target.aliases()
+        live = opened.observe(names, count=False)
+        aliases = opened.aliases()
     connection: dict[str, Any] = {"uri": origin}
     if token_env:
         connection["token"] = {"env": token_env}
     if database:
         connection["database"] = database
     said = {n: _live_collection(live[n], [a for a, c in aliases.items() if c == n]) for n in sorted(live)}
-    return _parse({"version": 1, "target": {"milvus": connection}, "collections": said}, folder)
+    if target is None:
+        return _parse({"version": 1, "target": {"milvus": connection}, "collections": said}, folder)
+    for name, collection in said.items():
+        for field in collection["fields"].values():
+            field.pop("auto_id", None)  # the keys that the source's server made are copied, as plain ones
+        collection["data"] = [{"from": {"milvus": {"at": "source", "collection": name}}}]
+    connections = {"source": connection}
+    return _parse({"version": 1, "connections": connections, "target": target, "collections": said}, folder)
 
 
 def _live_collection(live: LiveCollection, aliases: list[str]) -> dict[str, Any]:

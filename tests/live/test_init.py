@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import faiss
@@ -151,6 +152,25 @@ def test_an_empty_place_can_be_made_the_same(target: Endpoint, tmp_path: Path) -
             milvus.drop_collection(collection.name)
     vsync.apply(vsync.parse_spec(text, folder=tmp_path))
     assert spec_from(target.uri, database=database, folder=tmp_path) == text
+
+
+def test_with_a_target_the_spec_of_a_milvus_copies_it_there(tmp_path: Path, lite_path: Path) -> None:
+    auto = Collection("made", (replace(KEY, auto_id=True), VECTOR), indexes=(Index("v", "FLAT", "L2"),))
+    words = Collection("words", (KEY, VECTOR), partitions=("rare",), indexes=(Index("v", "FLAT", "L2"),))
+    with opened_lite(lite_path) as milvus:
+        for collection in (auto, words):
+            make(milvus, collection)
+            data = rows(collection, pa.array(range(N)))
+            send(milvus, collection, data)
+    text = spec_from("lite.db", target="./there.db", folder=tmp_path)
+    assert "auto_id" not in text, "keys are copied, not made again"
+    result = vsync.apply(vsync.parse_spec(text, folder=tmp_path))
+    assert [(s.destination, s.left) for s in result.settled] == [
+        ("collection.made", N),
+        ("collection.words", N),
+        ("collection.words.partition.rare", 0),
+    ]
+    assert planned(text, tmp_path).empty
 
 
 def test_collections_are_chosen_by_a_glob(tmp_path: Path, lite_path: Path) -> None:

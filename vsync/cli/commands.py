@@ -120,10 +120,10 @@ def schema() -> None:
     "--from", "origin", required=True, metavar="FILE | URI", help="A data file, a Milvus Lite folder or a server."
 )
 @click.option("--collections", default="*", metavar="GLOB", help="Of a Milvus: only these.")
-@click.option("--target", default="./milvus.db", show_default=True, help="What the spec of a file names as its target.")
+@click.option("--target", help="Where it is to go: ./milvus.db for a file. With a Milvus, the spec copies it there.")
 @click.option("--token-env", metavar="NAME", help="The variable that holds the server's token.")
 @click.option("--database", help="The server's database.")
-def init(origin: str, collections: str, target: str, token_env: str | None, database: str | None) -> None:
+def init(origin: str, collections: str, target: str | None, token_env: str | None, database: str | None) -> None:
     """Write the long form of a spec from what is found in a file or a Milvus, to stdout."""
     from vsync.init import spec_from
 
