@@ -22,6 +22,7 @@ import bench_report as report
 from bench_check import measure_check
 from bench_measure import KINDS, MIB, Kind, Shape, Used
 from bench_milvus import PAIRS, measure_copies
+from bench_mirror import measure_mirror
 from bench_report import Runs, Target
 
 from vsync.applying.settings import TRANSFERS
@@ -105,8 +106,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--milvus", action="store_true", help="measure copying from one Milvus to another instead")
     parser.add_argument("--pair", action="append", choices=PAIRS, help="of --milvus: only this one; may be repeated")
+    parser.add_argument("--no-mirror", action="store_true", help="of --milvus: leave the mirror out")
     parser.add_argument("--check", action="store_true", help="measure `vsync check` beside reading both sides instead")
-    parser.add_argument("--rows", type=int, default=400_000, help="of --check: rows of GloVe (400,000)")
+    parser.add_argument("--rows", type=int, default=400_000, help="rows of --check, and of the mirror (400,000)")
     args = parser.parse_args()
     args.server = args.server or list(KINDS)
     args.pair = args.pair or list(PAIRS)
@@ -206,6 +208,10 @@ def copies(args: argparse.Namespace, folder: Path) -> int:
     missed = 0
     for pair in args.pair:
         for target in measure_copies(args, pair, folder, say):
+            print(target, flush=True)
+            missed += not target.reached
+    if not args.no_mirror:
+        for target in measure_mirror(KINDS["milvus"], "milvus", folder, args.rows, min(args.repeat, 3), say):
             print(target, flush=True)
             missed += not target.reached
     return int(bool(missed))
