@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the servers that the tests use
 
 import bench_measure as bm
+import bench_milvus
 import bench_report as report
 from bench_check import measure_check
 from bench_measure import KINDS, MIB, Kind, Shape, Used
+from bench_milvus import PAIRS, measure_copies
+from bench_mirror import measure_mirror
 from bench_report import Runs, Target
 
 from vsync.applying.settings import TRANSFERS
@@ -74,6 +77,8 @@ def main() -> int:
             return 0
         if args.check:
             return check(args, folder)
+        if args.milvus:
+            return copies(args, folder)
         missed = [t for kind in args.server for t in measure_all(args, KINDS[kind], kind, folder) if not t.reached]
         missed += [t for t in [measure_plan(folder, args.shape[0], args.chunks)] if not t.reached]
     finally:
@@ -99,12 +104,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--explore", action="store_true", help="compare chunk sizes, requests in flight, upserts and inserts instead"
     )
+    parser.add_argument("--milvus", action="store_true", help="measure copying from one Milvus to another instead")
+    parser.add_argument("--pair", action="append", choices=PAIRS, help="of --milvus: only this one; may be repeated")
+    parser.add_argument("--no-mirror", action="store_true", help="of --milvus: leave the mirror out")
     parser.add_argument("--check", action="store_true", help="measure `vsync check` beside reading both sides instead")
-    parser.add_argument("--rows", type=int, default=400_000, help="of --check: rows of GloVe (400,000)")
+    parser.add_argument("--rows", type=int, default=400_000, help="rows of --check, and of the mirror (400,000)")
     args = parser.parse_args()
     args.server = args.server or list(KINDS)
-    args.shape = args.shape or (QUICK if args.quick else SHAPES)
-    args.repeat = args.repeat or (1 if args.quick else 7)
+    args.pair = args.pair or list(PAIRS)
+    quick, usual = (bench_milvus.QUICK, bench_milvus.SHAPES) if args.milvus else (QUICK, SHAPES)
+    args.shape = args.shape or (quick if args.quick else usual)
+    args.repeat = args.repeat or (1 if args.quick else 5 if args.milvus else 7)
     return args
 
 
@@ -190,6 +200,20 @@ def check(args: argparse.Namespace, folder: Path) -> int:
             print(target, flush=True)
             missed += not target.reached
         shutil.rmtree(folder / "server")
+    return int(bool(missed))
+
+
+def copies(args: argparse.Namespace, folder: Path) -> int:
+    """Measure copies from one Milvus to another, and mirrors."""
+    missed = 0
+    for pair in args.pair:
+        for target in measure_copies(args, pair, folder, say):
+            print(target, flush=True)
+            missed += not target.reached
+    if not args.no_mirror:
+        for target in measure_mirror(KINDS["milvus"], "milvus", folder, args.rows, min(args.repeat, 3), say):
+            print(target, flush=True)
+            missed += not target.reached
     return int(bool(missed))
 
 

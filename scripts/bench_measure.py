@@ -78,15 +78,15 @@ class Used:
         return self.said["copy_cpu_seconds"]
 
 
-def measure(command: Sequence[object], folder: Path) -> Used:
-    """Run a program to its end; raises RuntimeError with its output where it failed.
+def measure(command: Sequence[object], folder: Path, ends_with: int = 0) -> Used:
+    """Run a program to its end; raises RuntimeError with its output where it ended otherwise.
 
     CPU and the peak of resident memory are the kernel's (``wait4``), the peak of anonymous memory is sampled.
     """
     with tempfile.TemporaryFile() as out:
         began = time.monotonic()
         process = subprocess.Popen([str(c) for c in command], cwd=folder, stdout=out, stderr=subprocess.STDOUT)
-        anonymous, status, usage = 0, None, None
+        anonymous, status, usage = 0, 0, None
         try:
             while usage is None:
                 pid, status, found = os.wait4(process.pid, os.WNOHANG)
@@ -105,8 +105,8 @@ def measure(command: Sequence[object], folder: Path) -> Used:
         seconds = time.monotonic() - began
         out.seek(0)
         text = out.read().decode("utf-8", "replace")
-    if status:
-        raise RuntimeError(f"{' '.join(map(str, command))} failed ({os.waitstatus_to_exitcode(status)}):\n{text}")
+    if (code := os.waitstatus_to_exitcode(status)) != ends_with:
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with {code}:\n{text}")
     return Used(seconds, usage.ru_utime + usage.ru_stime, anonymous, usage.ru_maxrss * 1024, _said(text))
 
 
@@ -123,7 +123,7 @@ def _said(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for line in text.splitlines():
         if line.startswith("{"):
-            found |= {k: v for k, v in json.loads(line).items() if k.endswith("_seconds")}
+            found |= {k: v for k, v in json.loads(line).items() if k.endswith("_seconds") or k == "written"}
     return found
 
 

@@ -56,7 +56,7 @@ def read(payload: bytes) -> Answer:
     """Read a serialized QueryResults."""
     raw, kept = memoryview(payload), list[Any]()
     runs: dict[str, memoryview] = {}
-    for number, begin, start, end in _parts(raw):
+    for number, begin, start, end in parts_of(raw):
         cut = _without_run(raw[start:end]) if number == _FIELDS else None
         if cut is None:
             kept.append(raw[begin:end])
@@ -69,7 +69,7 @@ def read(payload: bytes) -> Answer:
 def _without_run(field: memoryview) -> tuple[str, memoryview, list[Any]] | None:
     """Cut the values out of a FieldData of dense vectors: its name, they, and the rest. None for any other."""
     name, run, rest = "", None, list[Any]()
-    for number, begin, start, end in _parts(field):
+    for number, begin, start, end in parts_of(field):
         if number == _NAME:
             name = str(field[start:end], "utf-8")
         if number == _VECTORS:
@@ -82,11 +82,11 @@ def _without_run(field: memoryview) -> tuple[str, memoryview, list[Any]] | None:
 def _run(vectors: memoryview) -> memoryview | None:
     """Find the values of a VectorField that holds a dimension and dense vectors, and nothing else."""
     found = None
-    for number, _begin, start, end in _parts(vectors):
+    for number, _begin, start, end in parts_of(vectors):
         if number in _DENSE and found is None:
             found = vectors[start:end]
             if number == _FLOATS:  # a message of its own, of one packed run
-                inner = list(_parts(found))
+                inner = list(parts_of(found))
                 if len(inner) != 1:
                     return None
                 found = found[inner[0][2] :]
@@ -95,7 +95,7 @@ def _run(vectors: memoryview) -> memoryview | None:
     return found
 
 
-def _parts(raw: memoryview) -> Iterator[tuple[int, int, int, int]]:
+def parts_of(raw: memoryview) -> Iterator[tuple[int, int, int, int]]:
     """Walk the fields of a message: number, where it begins with its tag, where its value starts and ends."""
     at, size = 0, len(raw)
     while at < size:
