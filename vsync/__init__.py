@@ -4,6 +4,7 @@ The house, from the door inwards::
 
     cli, options   argv and the environment; errors to exit codes
     api, compare   load_spec, plan, apply, status, check: what the commands do, as functions
+    opening        both ends of a spec opened: its target, and the sources of its data
     spec/          YAML text -> Spec; every problem at once, with file:line:column
     observing/     the facts of sources, target and journal: all reading of a plan
     planning/      pure: the difference as ordered steps; the Plan and its JSON

@@ -16,10 +16,11 @@ from vsync.planning.steps import Clear, Plan, cut_on, known_as
 from vsync.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from vsync.applying.events import Report, Settled
     from vsync.applying.settings import Settings, Stop
+    from vsync.checking.findings import Event
     from vsync.connectors.base import Target
     from vsync.errors import Problem
     from vsync.opening import Sources
@@ -106,15 +107,23 @@ def state_path(spec: Spec | Plan, state: Path | None = None) -> Path:
     return Path(spec.folder) / ".vsync" / f"{Path(name).stem}.db"
 
 
-def plan(spec: Spec, *, state: Path | None = None, choice: Choice | None = None, deep: bool = False) -> Plan:
+def plan(
+    spec: Spec,
+    *,
+    state: Path | None = None,
+    choice: Choice | None = None,
+    deep: bool = False,
+    report: Callable[[Event], None] | None = None,
+) -> Plan:
     """Compare a spec with its sources and its target, and say what it takes; nothing is written anywhere.
 
-    Conflicts are in ``plan.conflicts``; raises where sources or target cannot be read at all.
+    Conflicts are in ``plan.conflicts``; raises where sources or target cannot be read at all. ``report`` hears how far
+    a comparison is that a mirror needs (the events of :mod:`vsync.checking.findings`).
     """
     path = state_path(spec, state)
     choice = choice or Choice()
     with both_ends(spec, choice) as (target, sources), view_of(path) as view:
-        made = make_plan(spec, target, sources, view, choice)
+        made = make_plan(spec, target, sources, view, choice, report=report)
         return _deepened(made, target, sources) if deep else made
 
 
@@ -131,13 +140,21 @@ def refresh(spec: Spec, *, state: Path | None = None, choice: Choice | None = No
 
 
 def make_plan(
-    spec: Spec, target: Target, sources: Sources, view: View | None, choice: Choice, saved: Plan | None = None
+    spec: Spec,
+    target: Target,
+    sources: Sources,
+    view: View | None,
+    choice: Choice,
+    saved: Plan | None = None,
+    *,
+    report: Callable[[Event], None] | None = None,
 ) -> Plan:
     """Look at both ends and at the state, and plan; what a ``saved`` plan has frozen stays as it is there."""
     from vsync.observing import gather
 
     finished = saved is not None and view is not None and view.has_finished(target.identity, saved.id)
-    facts = gather(sources.spec, target, sources, view, choice, saved=None if finished else saved)
+    frozen = None if finished else saved
+    facts = gather(sources.spec, target, sources, view, choice, saved=frozen, report=report or _silent)
     made = build_plan(sources.spec, facts, choice)
     return replace(made, spec=spec.long(), spec_digest=spec.digest)
 

@@ -58,7 +58,9 @@ def test_a_mirror_of_a_file_mends_what_others_did_and_follows_the_file(tmp_path:
     write_spec(tmp_path, target, FILE)
     glove.write_hdf5(tmp_path / "rows.h5", ROWS)
     applies.apply(tmp_path)
-    assert "the content is that of the sources; compared now" in applies.plan(tmp_path)
+    again = applies.plan(tmp_path)
+    assert "comparing collection.copy with its data: 1,800 rows of both sides" in again
+    assert "the content is that of the sources; compared now" in again
 
     with reader.client_of(target) as client:
         damage(client, "copy")

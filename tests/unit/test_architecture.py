@@ -80,6 +80,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "vsync.api": {
         "vsync.applying",
+        "vsync.checking.findings",
         "vsync.connectors.base",
         "vsync.observing",
         "vsync.opening",

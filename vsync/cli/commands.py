@@ -14,6 +14,7 @@ from vsync.cli.options import plan_options, spec_argument, spec_options
 from vsync.errors import UsageError, refused
 
 if TYPE_CHECKING:
+    from vsync.checking.findings import Event
     from vsync.planning.choice import Choice
 
 EXIT_CODES = {
@@ -73,7 +74,7 @@ def plan(
         seen = api.refresh(loaded, state=state, choice=choice)
         show_refreshed(seen, as_json=as_json, concise=concise)
         sys.exit(2 if detailed_exitcode and seen.moved else 0)
-    made = api.plan(loaded, state=state, choice=choice, deep=deep)
+    made = api.plan(loaded, state=state, choice=choice, deep=deep, report=None if as_json else _comparing)
     show_plan(made, as_json=as_json, concise=concise, state=state_label(loaded, state))
     if made.conflicts:
         raise Shown(refused(list(made.conflicts)), shown=as_json)
@@ -103,6 +104,14 @@ def show(what: Path, variables: dict[str, str], steps: bool) -> None:  # noqa: F
             click.echo(describe(step, saved))
     else:
         show_plan(saved, as_json=False, concise=False, state="")
+
+
+def _comparing(event: Event) -> None:
+    """Say that a plan reads rows: a mirror's takes as long as a check does."""
+    from vsync.checking.findings import CheckBegan
+
+    if isinstance(event, CheckBegan):
+        click.echo(f"  comparing {event.address} with its data: {event.rows:,} rows of both sides", err=True)
 
 
 @vsync.command()
