@@ -91,6 +91,8 @@ class Trial:
         if not path.exists():
             return []
         with closing(sqlite3.connect(path)) as state:
+            if not state.execute("SELECT 1 FROM sqlite_master WHERE name = 'chunks'").fetchone():
+                return []  # the first apply was killed before it had made its tables
             rows = state.execute(
                 "SELECT u.path, c.lo, c.hi, c.key_ranges FROM chunks c JOIN units u ON u.key = c.unit"
                 " WHERE c.state = 'acked' AND c.written > 0 ORDER BY c.acked"
