@@ -436,7 +436,9 @@ def test_a_server_that_hangs(
     def impatient(seconds: float) -> float:
         return min(seconds, 1.0) if hangs else seconds
 
-    monkeypatch.setattr(wire.Connection, "call", lambda self, m, r, timeout: call(self, m, r, impatient(timeout)))
+    monkeypatch.setattr(
+        wire.Connection, "call", lambda self, m, r, timeout, *read: call(self, m, r, impatient(timeout), *read)
+    )
     monkeypatch.setattr(
         wire.Connection, "call_bytes", lambda self, m, p, timeout: call_bytes(self, m, p, impatient(timeout))
     )
@@ -571,10 +573,10 @@ def test_an_index_whose_build_failed_is_built_again(
     """The answers of the server, with the state of a build that failed until its index is dropped."""
     call, failed = wire.Connection.call, [True]
 
-    def failing(self: wire.Connection, method: str, request: Any, timeout: float) -> Any:
+    def failing(self: wire.Connection, method: str, request: Any, timeout: float, *read: Any) -> Any:
         if method == "DropIndex":
             failed.clear()
-        answer = call(self, method, request, timeout)
+        answer = call(self, method, request, timeout, *read)
         if method == "DescribeIndex" and failed:
             for one in answer.index_descriptions:
                 one.state, one.index_state_fail_reason = common_pb2.IndexState.Failed, "out of memory"
