@@ -57,9 +57,9 @@ class Copier:
         ended: list[tuple[Task, Future[Sent]]] = []
         told = False
         while True:
-            if self._may_start():
-                self._fill(waiting, preparing, len(ready), in_flight)
             self._turn(ended, ready, sending, in_flight)
+            if self._may_start():  # after that, so that what is sent next is prepared while others are
+                self._fill(waiting, preparing, len(ready), in_flight)
             if self.stop.is_set() and not told:
                 told = True
                 self.report(Stopping(len(sending)))
