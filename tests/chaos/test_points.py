@@ -19,14 +19,14 @@ from chaos import forked, points, tally
 from chaos.content import Compared, compare
 from chaos.interruption import LOSS, REOPENED, Interruption, Passed, Recorded, choose
 from chaos.lane import Lane
-from chaos.scenario import NAME, Shape
+from chaos.scenario import NAME, Shape, make
 from chaos.tally import Tally
 from chaos.trial import Trial
+from conftest import Endpoint
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
-    from conftest import Endpoint
     from servers import LiteServer, MilvusServer
 
 SUITE = Path(__file__).parents[2] / "scripts" / "chaos_run.py"
@@ -174,6 +174,13 @@ def test_a_row_that_is_gone_makes_a_scenario_wrong(
     assert result.compared.lost == 2
     assert "2 rows" in result.wrong or "fewer" in result.wrong
     assert (tmp_path / "lite-embedded-0" / "vsync.yaml").exists(), "its files stay"
+
+
+def test_of_a_state_whose_tables_were_not_made_yet_nothing_is_done(tmp_path: Path, forks: ForkServerContext) -> None:
+    scenario = make(Shape("int64", "append"), tmp_path, Endpoint("", "", "lite"), random.Random(SEED))
+    (tmp_path / ".vsync").mkdir()
+    (tmp_path / ".vsync" / "vsync.db").touch()
+    assert Trial(scenario, forks, None, None).done() == []
 
 
 def test_what_was_never_hit_is_named() -> None:

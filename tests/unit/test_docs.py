@@ -16,6 +16,7 @@ import vsync
 from vsync.applying import events
 from vsync.cli import commands, main
 from vsync.cli.group import vsync as group
+from vsync.state.migrations import FORMAT
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -152,3 +153,7 @@ def test_the_library_examples_run(
     assert "collection.books" in capsys.readouterr().out
     assert names["result"].settled[0].left == 1000
     assert vsync.status(tmp_path / ".vsync" / "vsync.db").items[0].rows_done == 1000
+
+
+def test_the_format_of_states_is_told_as_it_is() -> None:
+    assert f"The state has a format, now {FORMAT}." in (ROOT / "docs" / "state.md").read_text("utf-8")
