@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from vsync.connectors.base import Acked
     from vsync.spec import Spec
 
 ROWS = 40
@@ -345,3 +346,34 @@ def test_what_is_prepared_out_of_turn_does_not_make_the_loop_spin(
     spec = spec_of(folder, "append", auto_id=False, chunk_rows=20)
     apply_once(spec, Server(), tmp_path / "state.db", Faults(), Choice())
     assert not spun.is_set()
+
+
+def test_the_next_chunk_is_prepared_while_one_is_sent(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, alone = threading.Semaphore(0), list[int]()
+    real_wait, real_encode, real_send = concurrent.futures.wait, ModelWriter.encode, ModelWriter.send
+
+    def patient(futures: Any, timeout: float, **named: Any) -> Any:
+        return real_wait(futures, timeout + 60, **named)  # what only begins at a timeout begins too late
+
+    def encode(self: ModelWriter, rows: pa.RecordBatch) -> list[pa.RecordBatch]:
+        if rows.column(0)[0].as_py() % ROWS:
+            prepared.release()
+        return real_encode(self, rows)
+
+    def send(self: ModelWriter, request: pa.RecordBatch) -> Acked:
+        first = request.column(0)[0].as_py()
+        if first % ROWS + request.num_rows < ROWS and not prepared.acquire(timeout=10):
+            alone.append(first)
+        return real_send(self, request)
+
+    monkeypatch.setattr("vsync.applying.copy.wait", patient)
+    monkeypatch.setattr(ModelWriter, "encode", encode)
+    monkeypatch.setattr(ModelWriter, "send", send)
+    spec = spec_of(folder, "append", auto_id=False, chunk_rows=10)
+    target, journal = ModelTarget(Server(), writers=1, rows_per_request=10), Journal(tmp_path / "state.db")
+    made = make_plan(spec, target, journal, Choice())
+    with closing(journal):
+        carry_out(made, target, journal, Sources(spec), Settings(transfers=1), Stop(), quiet)
+    assert alone == [], "each chunk but the last one is sent while the next one is made ready"
