@@ -265,6 +265,7 @@ def write_plain(folder: Path, target: Endpoint, keys: list[int]) -> None:
     (folder / "vsync.yaml").write_text(PLAIN.format(uri=target.uri, database=target.database))
 
 
+@QUICK_ON_LITE
 def test_a_row_that_milvus_counts_and_never_gives_is_told(tmp_path: Path, target: Endpoint) -> None:
     write_plain(tmp_path, target, [-HIGHEST - 1, -1, 0, 5, HIGHEST - 1, HIGHEST])
     applies.apply(tmp_path)
