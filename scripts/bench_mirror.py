@@ -32,12 +32,10 @@ collections:
 """
 
 
-def measure_mirror(
-    kind: Kind, name: str, folder: Path, rows: int, repeat: int, say: Callable[[str], None]
-) -> Iterator[Target]:
+def measure_mirror(kind: Kind, folder: Path, rows: int, repeat: int, say: Callable[[str], None]) -> Iterator[Target]:
     """Copy a collection, then change a hundred rows of the copy, check it and mirror it, in turn."""
     changes = CHANGED + TAKEN + BROUGHT
-    of = f"{name} mirror of {rows:,} rows, {changes} changed:"
+    of = f"mirror of {rows:,} rows, {changes} changed:"
     spec, checks, mirrors = folder / "mirror.yaml", list[float](), list[float]()
     with kind.server(folder / "server") as server:
         fill(server.uri, Shape(rows, DIM))

@@ -45,6 +45,33 @@ def test_a_check_finds_what_the_bench_plants(server: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pair", ["milvus-milvus", "lite-lite", "milvus-lite"])
+def test_copies_from_one_milvus_to_another_are_measured(pair: str, tmp_path: Path) -> None:
+    if "milvus" in pair and servers.available():
+        pytest.skip(f"needs Milvus {servers.MILVUS_VERSION}: {servers.available()}")
+    options = ["--shape", "20000x64", "--chunk-bytes", "1048576", "--repeat", "1", "--in-flight", "2"]
+    command = [sys.executable, str(BENCH), "--milvus", "--pair", pair, *options, "--folder", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert ran.returncode in {0, 1}, ran.stderr  # 1: something was slower than it must be
+    rows = {line.split("|")[1].strip() for line in ran.stdout.splitlines() if line.startswith("| ")}
+    assert {"vsync", "ceiling"} <= rows, ran.stdout
+    assert f"ok      {pair} 20000x64: anonymous memory" in ran.stdout
+    assert not list(tmp_path.iterdir()), "it removes what it made"
+
+
+@pytest.mark.slow
+def test_the_bench_mirrors_what_it_changed_and_no_more(tmp_path: Path) -> None:
+    if servers.available():
+        pytest.skip(f"needs Milvus {servers.MILVUS_VERSION}: {servers.available()}")
+    options = ["--milvus", "--pair", "mirror", "--rows", "8000", "--repeat", "2", "--folder", str(tmp_path)]
+    ran = subprocess.run([sys.executable, str(BENCH), *options], capture_output=True, text=True, check=False)
+    assert ran.returncode in {0, 1}, ran.stderr  # 1: it was slower than it must be
+    assert ran.stdout.count("rows moved: 80.00") == 2, ran.stdout
+    assert not list(tmp_path.iterdir()), "it removes what it made"
+
+
+@pytest.mark.slow
 def test_upserts_are_measured_against_inserts(tmp_path: Path) -> None:
     if servers.available():
         pytest.skip(f"needs Milvus {servers.MILVUS_VERSION}: {servers.available()}")
