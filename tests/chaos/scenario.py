@@ -47,7 +47,7 @@ class Shape:
     ``before``: nothing, or rows of ``others``: in all partitions, or in the default one ``alone``. Their collection may
     have another index (``reindexed``), other fields (``replaced``), or lack properties (``properties``). ``bad``: rows
     that do not fit are skipped (``skip``), or first are an error that the user then mends (``refused``). ``alias``:
-    ``new``, or it ``moves`` from another collection.
+    ``new``, or it ``moves`` from another collection. ``source``: files, or collections of a ``milvus``.
     """
 
     key: str
@@ -56,9 +56,15 @@ class Shape:
     bad: str = ""
     alias: str = "new"
     load: bool = True
+    source: str = ""
 
     def __str__(self) -> str:
-        more = [self.before, f"bad rows {self.bad}" if self.bad else "", "" if self.load else "not loaded"]
+        more = [
+            self.before,
+            f"from {self.source}" if self.source else "",
+            f"bad rows {self.bad}" if self.bad else "",
+            "" if self.load else "not loaded",
+        ]
         return " ".join(filter(None, [self.key, self.write, *more, "alias moves" if self.alias == "moves" else ""]))
 
 
@@ -87,6 +93,10 @@ SHAPES = (
     Shape("auto_id", "append", bad="skip"),
     Shape("auto_id", "append", "replaced", bad="refused"),
     Shape("auto_id", "overwrite", "others"),
+    Shape("int64", "append", source="milvus"),
+    Shape("int64", "append", "others", source="milvus"),
+    Shape("varchar", "append", "others", source="milvus"),
+    Shape("auto_id", "append", source="milvus"),
 )
 
 
@@ -108,6 +118,8 @@ class Item:
 
     def write(self, folder: Path) -> None:
         """Write the file; the words of bad rows are longer than the field."""
+        if self.kind == "milvus":
+            return
         words = [w * LONGEST_WORD if i in self.bad else w for i, w in enumerate(self.rows.words)]
         _WRITERS[self.kind][1](folder / self.path, glove.Rows(self.rows.ids, self.rows.vectors, words))
 
@@ -123,6 +135,13 @@ class Scenario:
     before: dict[str, glove.Rows] = field(default_factory=dict)
     flushed: bool = False
     """Whether the server had written to its files what was there before."""
+
+    @property
+    def source(self) -> Endpoint:
+        """Where collections lie that are copied: in another database, or another folder."""
+        if self.target.kind == "lite" and "://" not in self.target.uri:
+            return self.target._replace(uri=str(self.folder / "source.db"), database="default")
+        return self.target._replace(database=f"{self.target.database}_source")
 
     @property
     def partitions(self) -> tuple[str, ...]:
@@ -177,6 +196,8 @@ class Scenario:
         before = {key for rows in self.before.values() for key in self._content(rows)}
         if self.shape.before == "replaced" or self.shape.write == "overwrite":
             before = set()
+        if item.kind == "milvus":  # what is there already is not in its chunks
+            return [key for key in self._content(item.rows) if key not in before][lo:hi]
         part = item.rows[lo:hi]
         return [key for key in self._content(part) if key not in before and key in self._content(item.fit)]
 
@@ -206,6 +227,9 @@ class Scenario:
         if self.shape.alias == "moves":
             collections[NEIGHBOUR] = {"fields": self._fields()}
         spec = {"version": 1, "target": {"milvus": connection}, "defaults": {"chunk_bytes": CHUNK_BYTES}}
+        if self.shape.source:
+            at = {"uri": self.source.uri, "database": self.source.database}
+            spec["connections"] = {"old": {key: value for key, value in at.items() if value}}
         return yaml.safe_dump(spec | {"collections": collections}, sort_keys=False)
 
     def _fields(self) -> dict[str, Any]:
@@ -221,6 +245,8 @@ class Scenario:
 
     def _data(self, n: int, item: Item) -> dict[str, Any]:
         columns: dict[str, Any] = {"id": "ids", "vector": "vectors", "word": "words"}
+        if item.kind == "milvus":
+            columns = {name: name for name in columns}
         if item.kind in {"faiss", "numpy"}:
             columns["word"] = {"const": f"from {item.kind}"}
         if item.kind == "numpy":
@@ -228,13 +254,30 @@ class Scenario:
         if self.shape.key == "varchar":
             del columns["id"]
         into = {} if item.into == DEFAULT else {"into": item.into}
-        return {"name": f"item{n}", "from": item.path, "map": columns, **into}
+        where: Any = item.path
+        if item.kind == "milvus":
+            # A server that was killed may forget what it had loaded.
+            where = {"milvus": {"at": "old", "collection": f"item{n}", "load_source": True}}
+        return {"name": f"item{n}", "from": where, "map": columns, **into}
 
     def write_files(self) -> None:
         """Write the files that the spec names, and the spec."""
         for item in self.items:
             item.write(self.folder)
+        if self.shape.source:
+            self._write_source()
         self.write_spec(mended=False)
+
+    def _write_source(self) -> None:
+        """Make the collections that are copied."""
+        if self.source.uri == self.target.uri:
+            with reader.client_of(self.source._replace(database="")) as client:
+                client.create_database(self.source.database)
+        with reader.client_of(self.source) as client:
+            for n, item in enumerate(self.items):
+                key = "varchar" if self.shape.key == "varchar" else "int64"
+                self._make_collection(client, f"item{n}", key=key, plain=True)
+                self._insert(client, item.rows, DEFAULT, into=f"item{n}", plain=True)
 
     def write_spec(self, *, mended: bool) -> None:
         (self.folder / "vsync.yaml").write_text(self.spec(mended=mended))
@@ -261,10 +304,10 @@ class Scenario:
             if self.alias and alias_there:
                 client.create_alias(NEIGHBOUR if self.shape.alias == "moves" else NAME, self.alias)
 
-    def _make_collection(self, client: MilvusClient, name: str) -> None:
+    def _make_collection(self, client: MilvusClient, name: str, *, key: str = "", plain: bool = False) -> None:
         from pymilvus import DataType
 
-        key, dim = self.shape.key, glove.DIM
+        key, dim = key or self.shape.key, glove.DIM
         schema = client.create_schema(enable_dynamic_field=False)
         if key == "auto_id":
             schema.add_field("key", DataType.INT64, is_primary=True, auto_id=True)
@@ -277,23 +320,27 @@ class Scenario:
         index = client.prepare_index_params()
         # Milvus Lite 2.5 has no HNSW.
         other = ("HNSW", {"M": 8, "efConstruction": 16}) if self.target.database else ("IVF_FLAT", {"nlist": 4})
-        kind, params = other if self.shape.before == "reindexed" else ("FLAT", {})
+        kind, params = other if self.shape.before == "reindexed" and not plain else ("FLAT", {})
         index.add_index("vector", index_type=kind, metric_type="L2", params=params)
         client.create_collection(name, schema=schema, index_params=index)
 
-    def _insert(self, client: MilvusClient, rows: glove.Rows, partition: str) -> None:
+    def _insert(
+        self, client: MilvusClient, rows: glove.Rows, partition: str, *, into: str = NAME, plain: bool = False
+    ) -> None:
         columns: dict[str, Any] = {"id": rows.ids.tolist(), "vector": rows.vectors, "word": rows.words}
         if self.shape.key == "varchar":
             del columns["id"]
-        if self.shape.before == "replaced":
+        if self.shape.before == "replaced" and not plain:
             columns["forgotten"] = [1] * len(rows.words)
         written = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        client.insert(NAME, written, partition_name=partition)
+        client.insert(into, written, partition_name=partition)
 
 
 def make(shape: Shape, folder: Path, target: Endpoint, chance: random.Random) -> Scenario:
     """Make a scenario: files, partitions and rows are chance's."""
     chosen = chance.sample(WORDY if shape.key == "varchar" else tuple(_WRITERS), 2)
+    if shape.source:
+        chosen = [shape.source, shape.source]
     if shape.bad and not set(WORDY) & set(chosen):
         chosen[0] = chance.choice(WORDY)
     places = chance.sample([DEFAULT, "common", "rare"], 2)
@@ -314,11 +361,21 @@ def _item(n: int, kind: str, into: str, shape: Shape, target: Endpoint, chance: 
     rows = glove.rows(start, start + size)
     # The same key twice would be a collision: each item has ids and words of its own.
     rows = rows.numbered(0 if kind == "numpy" else (n + 1) * 1_000_000)
-    words = [f"{word[:20]} {n}" for word in rows.words] if kind in WORDY else [f"from {kind}"] * size
+    wordy = kind in WORDY or kind == "milvus"
+    words = [f"{word[:20]} {n}" for word in rows.words] if wordy else [f"from {kind}"] * size
     if shape.key == "varchar" and not target.database:
         words = [word.replace("'", "_") for word in words]  # Milvus Lite 2.5 upserts and deletes no key that has one
     bad = tuple(sorted(chance.sample(range(size), 5))) if shape.bad and kind in WORDY else ()
-    return Item(kind, f"item{n}.{_WRITERS[kind][0]}", into, glove.Rows(rows.ids, rows.vectors, words), bad)
+    made = glove.Rows(rows.ids, rows.vectors, words)
+    if kind == "milvus":
+        return Item(kind, f"old/item{n}", into, _in_order(made) if shape.key == "varchar" else made, bad)
+    return Item(kind, f"item{n}.{_WRITERS[kind][0]}", into, made, bad)
+
+
+def _in_order(rows: glove.Rows) -> glove.Rows:
+    """Sort rows by their words, as a collection has them under that key."""
+    order = sorted(range(len(rows.words)), key=lambda i: rows.words[i].encode())
+    return glove.Rows(rows.ids[order], rows.vectors[order], [rows.words[i] for i in order])
 
 
 def _before(shape: Shape, items: list[Item], chance: random.Random, places: tuple[str, ...]) -> dict[str, glove.Rows]:

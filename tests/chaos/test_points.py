@@ -19,7 +19,7 @@ from chaos import forked, points, tally
 from chaos.content import Compared, compare
 from chaos.interruption import LOSS, REOPENED, Interruption, Passed, Recorded, choose
 from chaos.lane import Lane
-from chaos.scenario import NAME, Shape, make
+from chaos.scenario import NAME, SHAPES, Shape, make
 from chaos.tally import Tally
 from chaos.trial import Trial
 from conftest import Endpoint
@@ -85,6 +85,23 @@ def test_an_apply_is_ended_at_each_point_of_the_protocol(tmp_path: Path, forks: 
         assert result.right, result
         left -= set(lane.tally.ended)
     assert not left
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [s if s.before and s.key == "int64" else pytest.param(s, marks=pytest.mark.slow) for s in SHAPES if s.source],
+    ids=str,
+)
+def test_a_copy_of_collections_is_ended_at_each_point_of_the_protocol(
+    tmp_path: Path, forks: ForkServerContext, shape: Shape
+) -> None:
+    lane = Lane("lite-embedded", None, tmp_path, SEED, forks)
+    # Who finds a collection made that was not noted does not note it again: that point would end the later ones.
+    given = in_their_order(lane.record(0, shape), protocol_of("lite-embedded") - {"journal.created.before"})
+    result = lane.repeat(0, given, shape)
+    assert result.right, result
+    assert set(lane.tally.ended) == {one.at.rpartition(":")[0] for one in given}
+    assert {"journal.sent.after", "journal.acked.before", "journal.enter_unit.after"} <= set(lane.tally.ended)
 
 
 def test_a_served_lite_that_is_interrupted_in_every_way(
