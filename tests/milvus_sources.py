@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from conftest import Endpoint
     from pymilvus import MilvusClient
 
+AT_ONCE = 10_000
+
 SPEC = """
 version: 1
 connections:
   old: {at}
 target: {{milvus: {to}}}
-defaults: {{chunk_bytes: 8KiB}}
+defaults: {{chunk_bytes: {chunk}}}
 """
 
 
@@ -41,7 +43,8 @@ def make(
     for partition, some in rows.items():
         if partition != "_default":
             client.create_partition(name, partition)
-        reader.insert(client, name, some, partition)
+        for start in range(0, len(some.ids), AT_ONCE):
+            reader.insert(client, name, some[start : start + AT_ONCE], partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,13 @@ class Ends:
         with reader.client_of(self.target) as client:
             yield client
 
-    def spec(self, body: str, **other: Any) -> None:
+    def spec(self, body: str, chunk_bytes: str = "8KiB", **other: Any) -> None:
         """Write the spec; ``other`` is what the source's connection says otherwise."""
         at = {"uri": self.source.uri, "database": self.source.database, **other}
         to = {"uri": self.target.uri, "database": self.target.database}
-        text = SPEC.format(at=json.dumps({k: v for k, v in at.items() if v is not None}), to=json.dumps(to))
+        text = SPEC.format(
+            at=json.dumps({k: v for k, v in at.items() if v is not None}), to=json.dumps(to), chunk=chunk_bytes
+        )
         (self.folder / "vsync.yaml").write_text(text + body)
 
     def content(self, name: str, expected: Mapping[str, glove.Rows]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import reader
 from conftest import Endpoint
+from milvus_sources import Ends, make
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,6 +160,39 @@ def kill_and_compare(folder: Path, target: Endpoint, size: int, chunk_bytes: str
 def test_ten_kills_of_400_000_rows(tmp_path: Path, target: Endpoint) -> None:
     hit = kill_and_compare(tmp_path, target, 57_000, "1MiB", kills=10, most_events=22)
     assert hit >= 7
+
+
+COPY = """
+collections:
+  words: {data: [{from: {milvus: {at: old, collection: words, load_source: true}}}]}
+  lexicon:
+    fields:
+      id: {type: int64, primary: true}
+      vector: {type: float_vector, dim: 50}
+      word: {type: varchar, max_length: 512}
+    data: [{from: {milvus: {at: old, collection: words, partitions: {allow: [_default]}}}}]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("target", ["lite", "milvus-2.3.5"], indirect=True)
+def test_ten_kills_of_a_copy_from_one_milvus_to_another(tmp_path: Path, source: Endpoint, target: Endpoint) -> None:
+    size, ends = 60_000, Ends(source, target, tmp_path)
+    rows = {"_default": glove.rows(0, size // 2), "rare": glove.rows(size // 2, size)}
+    others = glove.rows(100, 200).changed()
+    with ends.old() as client:
+        make(client, "words", rows)
+    with ends.new() as client:
+        make(client, "lexicon", {"_default": others})
+    ends.spec(COPY, chunk_bytes="128KiB")
+    hit, _ = applies.apply_with_kills(tmp_path, 20261125, kills=10, most_events=14)
+    assert hit >= 7
+    ends.content("words", rows)
+    with ends.new() as client:
+        reader.assert_holds(client, "lexicon", rows["_default"].by_id() | others.by_id())
+    applies.assert_no_changes(tmp_path)
+    assert "No differences." in applies.vsync(tmp_path, "check", "--full", "--only", "collection.words").out
 
 
 @pytest.mark.parametrize("seed", range(2))
