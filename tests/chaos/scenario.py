@@ -97,6 +97,8 @@ SHAPES = (
     Shape("int64", "append", "others", source="milvus"),
     Shape("varchar", "append", "others", source="milvus"),
     Shape("auto_id", "append", source="milvus"),
+    Shape("int64", "upsert", source="milvus"),
+    Shape("int64", "overwrite", "others", source="milvus"),
 )
 
 

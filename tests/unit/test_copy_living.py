@@ -275,7 +275,6 @@ def test_rows_that_nobody_touched_are_there_once_and_the_rest_comes_next_time(
         assert now.keys() <= held.keys()
         if write == "upsert":
             assert {key: held[key] for key in now} == now
-            return
         with closing(View(state)) as view:
             again = make_plan(spec, ModelTarget(target), view, choice)
         assert again.empty, [again.steps, again.changes]
