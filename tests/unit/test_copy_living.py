@@ -224,10 +224,9 @@ CHANGES = st.dictionaries(
     st.tuples(st.sampled_from(["put", "put", "delete"]), st.integers(-6, 90)),
     max_size=12,
 )
-OPS = st.sampled_from(["acked", "lost", "landed", "part", "refused", "large"])
+OPS = st.sampled_from(["acked", "lost", "landed", "part", "refused", "large", "late0", "late1", "late3"])
 QUICK = settings(
-    phases=[Phase.generate],
-    print_blob=False,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink such a story takes minutes
     max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
