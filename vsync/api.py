@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsync.errors import ConflictError, MismatchError, StalePlanError, TargetError, VsyncError, refused
+from vsync.errors import ConflictError, MismatchError, StalePlanError, TargetError, TransientError, VsyncError, refused
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
 from vsync.planning.steps import Clear, Plan, cut_on, known_as
@@ -343,12 +343,16 @@ def both_ends(spec: Spec, choice: Choice) -> Iterator[tuple[Target, Sources]]:
         try:
             target = stack.enter_context(target_of(spec))
         except TargetError as error:
-            more = [p for p in _wrong_sources(spec, choice) if p not in error.problems]
-            raise (TargetError([*error.problems, *more]) if more else error) from error
+            wrong, away = _wrong_sources(spec, choice)
+            more = [p for p in (*wrong, *away) if p not in error.problems]
+            # Waiting for the servers does not mend what is wrong with the data.
+            kind = TransientError if isinstance(error, TransientError) and not wrong else TargetError
+            raise (kind([*error.problems, *more]) if more else error) from error
         yield target, stack.enter_context(closing(Sources(spec)))
 
 
-def _wrong_sources(spec: Spec, choice: Choice) -> list[Problem]:
+def _wrong_sources(spec: Spec, choice: Choice) -> tuple[list[Problem], list[Problem]]:
+    """Name what is wrong with the sources, and those that are away for the moment."""
     from vsync.observing import open_items
     from vsync.opening import Sources
 
@@ -357,9 +361,11 @@ def _wrong_sources(spec: Spec, choice: Choice) -> list[Problem]:
         with closing(Sources(spec)) as sources:
             for name in (n for n in sources.spec.collections if choice.takes(f"collection.{n}")):
                 open_items(sources.spec, name, sources, problems)
-    except VsyncError as error:  # a database to copy from is away, too
+    except TransientError as error:
+        return problems, list(error.problems)
+    except VsyncError as error:
         problems += error.problems
-    return problems
+    return problems, []
 
 
 @contextmanager

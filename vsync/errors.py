@@ -92,7 +92,14 @@ class TransientError(TargetError):
 
     exit_code = 5
 
-    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None, in_doubt: bool = True) -> None:
+    def __init__(
+        self,
+        what: str | list[Problem],
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        in_doubt: bool = True,
+    ) -> None:
         super().__init__(what, where=where, hint=hint)
         self.in_doubt = in_doubt
 

@@ -180,6 +180,16 @@ def test_a_source_that_is_not_there_is_told_in_words(ends: Ends) -> None:
     assert "NO_SUCH_TOKEN" in done.err
 
 
+def test_both_ends_that_are_away_are_worth_another_try(tmp_path: Path) -> None:
+    ports = servers.take_ports(["old", "new"], {})
+    old, new = (Endpoint(f"http://127.0.0.1:{ports[name]}", "default", "lite-server") for name in ("old", "new"))
+    Ends(old, new, tmp_path).spec(COPY)
+    done = applies.vsync(tmp_path, "plan")
+    assert done.code == 5, done.err
+    assert old.uri in done.err
+    assert new.uri in done.err
+
+
 def test_a_source_that_goes_down_on_the_way_is_waited_for(lite_path: Path, tmp_path: Path) -> None:
     """And where it does not come back in time, the next apply goes on."""
     with servers.LiteServer(tmp_path / "old") as old:
