@@ -171,9 +171,9 @@ class MilvusTarget:
         return MilvusWriter(self._client, collection, partition, load if forgets else None)
 
     def reader(self, collection: Collection, partition: str | None) -> MilvusReader:
-        """Open what a loaded collection holds; the embedded server, which keeps nothing loaded, loads it here."""
+        """Open what a loaded collection holds; Lite, which forgets at each start what was loaded, loads it here."""
         name = collection.name
-        if self._client.folder:
+        if self._client.server.kind == LITE:
             ddl.load(self._client, name, lambda _percent: None)
         elif ddl.load_state(self._client, name) == common_pb2.LoadStateNotLoad:
             raise ConflictError(
