@@ -188,9 +188,11 @@ def _changed(
         indexes = [Index(f, "AUTOINDEX") for f in vectors if stopped or f not in built]
         after += [CreateIndex(name, i) for i in indexes]
         details += [f"+ index {i.field}  {i}" for i in indexes if i.field not in built]
-    if load is False and live.loaded:
-        after.append(Release(name))
-        details.append("~ load  loaded -> not loaded")
+    if load is False and (live.loaded or unfinished):
+        after.append(
+            Release(name)
+        )  # Lite 2.5 loads what has no index: released as it is seen, it may not be in the end
+        details += ["~ load  loaded -> not loaded"] if live.loaded else []
     elif load and (live.loaded is False or (unfinished and live.loaded is None)):
         after.append(Load(name))
         details.append("~ load  not loaded -> loaded")
