@@ -267,6 +267,21 @@ def test_rows_that_the_server_lost_are_sent_again_whoever_made_their_keys(folder
         check_finished(spec, server, state, Choice())
 
 
+@pytest.mark.parametrize("fate", ["landed", "part", "lost"])
+def test_a_chunk_that_lost_rows_and_was_sent_again_unheard_counts_once(folder: Path, tmp_path: Path, fate: str) -> None:
+    """Its rows may be there when the next run counts: what that then writes is no more than was there."""
+    spec = spec_of(folder, "append", auto_id=True, chunk_rows=4)
+    server, state = Server(), tmp_path / "state.db"
+    apply_once(spec, server, state, Faults(), Choice())
+    del server.tables["words"].rows["_default"][1:3]
+    with stamina.set_testing(testing=True), pytest.raises(TransientError, match="in doubt once more"):
+        apply_once(spec, server, state, Faults(["acked", fate]), Choice())  # it is sent in two requests
+    settled = apply_once(spec, server, state, Faults(), Choice())
+    assert [(s.left, s.expected) for s in settled] == [(ROWS, ROWS)]
+    assert server.values("words") == {data_row(key): 1 for key in range(2 * ROWS)}
+    check_finished(spec, server, state, Choice())
+
+
 class LosingTarget(ModelTarget):
     """It loses acknowledged rows before it counts them for the first time."""
 

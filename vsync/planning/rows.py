@@ -211,9 +211,11 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
     if at.auto_id and at.holds and (changed or at.restart):
         why = f"{changed[0].unit.path} changed since its rows were copied" if changed else "its rows are there already"
         return _refused(at.base, _cannot_repeat(at, why))
-    if gone and at.auto_id and at.holds:
+    if at.auto_id and at.holds and (gone or any(journal.in_doubt.get(u.unit.key) for u in units)):
+        # Rows of chunks in doubt are removed, and sent again: they are not what was there before.
+        made = _work(at.base, units, journal)
         text = f"{at.rows:,} rows, vsync left {old.left:,}: chunks that lost rows are sent again"
-        return replace(_work(at.base, units, journal), changes=(Change("warn", at.base.address, text, (), at.where),))
+        return replace(made, changes=(Change("warn", at.base.address, text, (), at.where),)) if gone else made
     if gone:
         made = _work(_begin(at.base, before=at.rows, probe=at.probes), units, journal)
         text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
