@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -29,6 +31,7 @@ SECONDS = 240.0
 AWAY_SECONDS = 1.0
 APPLY = ("apply", "--auto-approve", "--json", "--max-downtime", "3m")
 REFUSED, REJECTED, SERVER_AWAY, KILLED = 1, 3, 5, -9
+LEFT_OVER = re.compile(r"File exists: '(.+?)'.* remove it, and apply again")
 MOST_LOST = 10
 READY_SECONDS = 120.0
 """A server that was killed and started again may be not ready for so long: until then an apply ends with that."""
@@ -232,6 +235,10 @@ class Trial:
         return True
 
     @property
+    def _lost(self) -> bool:
+        return any(one.kind == LOSS for one in self.tried)
+
+    @property
     def _killed_server(self) -> bool:
         return any(one.kind == "server" for one in self.tried)
 
@@ -252,8 +259,10 @@ class Trial:
         if code == REFUSED and bad == "refused" and not self._mended and "row " in error:
             self._mended = True
             self.scenario.write_spec(mended=True)
-        elif code == REJECTED and any(one.kind == LOSS for one in self.tried) and "fewer than" in error:
-            return  # the next run brings them
+        elif code == REJECTED and "fewer than" in error and (self._killed_server or self._lost):
+            return  # the next run brings them: also what a server had acknowledged when it was killed
+        elif code == REFUSED and (left := LEFT_OVER.search(error)):
+            shutil.rmtree(left[1])  # as the hint says: Milvus Lite was killed while it made the collection
         elif code == REJECTED and self._killed_server and "its last count was not" in error:
             return  # loaded again it is counted: Milvus Lite 2.5 is not, for a moment
         elif code == 0 or (code == REJECTED and bad and "did not fit and were skipped" in error):

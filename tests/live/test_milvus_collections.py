@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
+from chaos.trial import LEFT_OVER
+from conftest import Endpoint
 from milvus_rows import EVERYWHERE, KEY, VECTOR, make, opened, rows, send
 
 from vsync.errors import TargetError
 from vsync.schema import Collection, DataType, Field, Index
 
 if TYPE_CHECKING:
-    from conftest import Endpoint
+    from pathlib import Path
 
     from vsync.connectors.milvus.target import MilvusTarget
 
@@ -293,3 +295,17 @@ def drop(database: str) -> object:
     from vsync.connectors.milvus.wire import milvus_pb2
 
     return milvus_pb2.DropDatabaseRequest(db_name=database)
+
+
+def test_what_lite_leaves_of_a_collection_it_was_killed_over_is_named(lite_path: Path) -> None:
+    with opened(Endpoint(str(lite_path), "default", "lite")) as milvus:
+        make(milvus, Collection("other", (KEY, VECTOR)))
+        left = lite_path / "collections" / "c"
+        left.mkdir()
+        with pytest.raises(TargetError, match=r"File exists: '.*/collections/c'.* remove it, and apply again") as told:
+            make(milvus, Collection("c", (KEY, VECTOR)))
+        found = LEFT_OVER.search(str(told.value))
+        assert found is not None
+        assert found[1] == str(left)
+        left.rmdir()
+        make(milvus, Collection("c", (KEY, VECTOR)))

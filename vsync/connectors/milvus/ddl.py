@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _CUT_OFF = ("No data left in file", "not fully written", "EOF: reading", "read error", "read_index")
 """What Lite says of a file of an index that ends too early."""
 
+_LEFT_OVER = "File exists"
+"""What Lite says where it finds the folder of a collection that it does not know."""
+
 POLL_SECONDS = 0.2
 STALLED_SECONDS = 1_800.0
 """How long building or loading may stand still before it is given up; the server goes on by itself."""
@@ -76,7 +79,7 @@ def create_collection(client: Client, desired: Collection) -> None:
             properties=pairs(properties),
             num_partitions=desired.num_partitions or 0,
         )
-        client.call("CreateCollection", request, doing=f"creating {desired.name}")
+        _create(client, request)
         live = look(client, desired.name)
     if live is None:
         raise TargetError(f"{desired.name} is not there after it was created", where=client.place)
@@ -87,6 +90,16 @@ def create_collection(client: Client, desired: Collection) -> None:
             where=client.place,
             hint="leave that out of the spec, or write to a server that holds it; drop the collection first",
         )
+
+
+def _create(client: Client, request: Any) -> None:
+    try:
+        client.call("CreateCollection", request, doing=f"creating {request.collection_name}")
+    except RefusedError as error:
+        if client.server.kind != LITE or _LEFT_OVER not in str(error):
+            raise
+        hint = "Milvus Lite was killed while it made it, and left that folder without rows: remove it, and apply again"
+        raise RefusedError(error.problems[0].what, code=error.code, where=client.place, hint=hint) from error
 
 
 def drop_collection(client: Client, name: str) -> None:
