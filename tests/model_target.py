@@ -284,6 +284,19 @@ class ModelTarget:
     ) -> ModelSource:
         return ModelSource(self, collection, partition, where=where, load=load)
 
+    @property
+    def keeps(self) -> bool:
+        return False
+
+    def seams(self, collection: str, partition: str | None) -> Sequence[Any]:  # noqa: ARG002
+        return ()
+
+    def finish(self, spec_digest: str) -> None:
+        """Seal nothing."""
+
+    def unfinished(self) -> bool:
+        return False
+
     def close(self) -> None:
         """Nothing is held."""
 

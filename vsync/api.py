@@ -325,9 +325,9 @@ def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:
 @contextmanager
 def target_of(spec: Spec) -> Iterator[Target]:
     """Open a spec's target; a Milvus Lite that is not there stays so until something is created in it."""
-    from vsync.opening import open_connection
+    from vsync.opening import open_to
 
-    with closing(open_connection(spec, spec.target.milvus)) as target:
+    with closing(open_to(spec)) as target:
         yield target
 
 

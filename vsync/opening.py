@@ -10,17 +10,17 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsync.connectors.registry import open_source
+from vsync.connectors.registry import open_snapshot, open_source, open_store
 from vsync.errors import SourceChangedError, SourceError
-from vsync.spec import MilvusSource
+from vsync.spec import FromBackup, FromMilvus, OneCollection, StoreTarget
 from vsync.spec.copying import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from vsync.connectors.base import Source, Target
+    from vsync.connectors.base import Database, Source, Target
     from vsync.planning.steps import Unit
-    from vsync.spec import Connection, DataSpec, Spec
+    from vsync.spec import Connection, DataSpec, InDatabase, Spec
 
 OPEN_FILES = 16
 
@@ -32,6 +32,26 @@ def open_connection(spec: Spec, connection: Connection) -> Target:
     uri = str((Path(spec.folder) / connection.uri).absolute()) if connection.is_lite else connection.uri
     token = connection.token.resolve(spec.folder, os.environ) if connection.token else None
     return open_target(uri, token, connection.database)
+
+
+def open_to(spec: Spec) -> Target:
+    """Open the target of a spec; a folder, or Milvus Lite, that is not there stays so until something is written."""
+    to = spec.target
+    if isinstance(to, StoreTarget):
+        return open_store(to.kind, _place(spec, to.path), to.options)
+    return open_connection(spec, to.milvus)
+
+
+def open_database(spec: Spec, said: InDatabase) -> Database:
+    """Open the database of a source; raises SourceError where it is none that can be read."""
+    if isinstance(said, FromBackup):
+        return open_snapshot(said.kind, _place(spec, said.repo), said.snapshot)
+    assert isinstance(said, FromMilvus)
+    return open_connection(spec, said.at)
+
+
+def _place(spec: Spec, path: str) -> str:
+    return path if "://" in path else str((Path(spec.folder) / path).absolute())
 
 
 def data_of(spec: Spec, address: str) -> DataSpec:
@@ -56,10 +76,10 @@ class Sources:
         self._living: set[str] = set()
         self._checked: set[str] = set()
         self._users: dict[str, int] = {}
-        self._databases: dict[str, Target] = {}
+        self._databases: dict[str, Database] = {}
         if spec.copies:
             try:
-                self.spec = expand(spec, lambda copy: self.living(copy.source.at).collections())
+                self.spec = expand(spec, lambda copy: self.living(copy.source).collections())
             except BaseException:
                 self.close()
                 raise
@@ -67,31 +87,32 @@ class Sources:
     def open(self, address: str, path: str, options: Mapping[str, Any]) -> Source:
         """Open a source of a data item; the caller closes it. Raises SourceError where it cannot be read."""
         said = data_of(self.spec, address).source
-        if isinstance(said, MilvusSource):
+        if isinstance(said, OneCollection):
             where, partition = options.get("where"), options.get("partition")
-            database = self.database(said.at)
-            return database.source(options["collection"], partition, where=where, load=said.load_source)
+            load = isinstance(said, FromMilvus) and said.load_source
+            return self.database(said).source(options["collection"], partition, where=where, load=load)
         return open_source(said.kind, Path(self.spec.folder) / path, options)
 
-    def database(self, connection: Connection) -> Target:
-        """Open the database of a connection, or find it open."""
-        key = json.dumps(connection.long(), sort_keys=True)
+    def database(self, said: InDatabase) -> Database:
+        """Open the database of a source, or find it open."""
+        key = json.dumps(said.place, sort_keys=True)
         with self._lock:
             if key not in self._databases:
-                self._databases[key] = open_connection(self.spec, connection)
+                self._databases[key] = open_database(self.spec, said)
             return self._databases[key]
 
-    def living(self, connection: Connection) -> Target:
+    def living(self, said: InDatabase) -> Database:
         """Open a database that rows come from; raises SourceError where there is none."""
-        database = self.database(connection)
+        database = self.database(said)
         if not database.has_database():
-            raise SourceError(f"there is no database {connection.database}", where=database.label)
+            name = said.at.database if isinstance(said, FromMilvus) else said.address
+            raise SourceError(f"there is no database {name}", where=database.label)
         return database
 
     @contextmanager
     def look(self, address: str, path: str, options: Mapping[str, Any]) -> Iterator[Source]:
         """Open a source to plan from, as it is now. A collection stays open: what was loaded for it is needed again."""
-        if isinstance(data_of(self.spec, address).source, MilvusSource):
+        if isinstance(data_of(self.spec, address).source, OneCollection):
             with self._kept(address, path, options) as source:
                 yield source
         else:
@@ -120,7 +141,7 @@ class Sources:
         with self._lock:
             if key not in self._open:
                 self._open[key] = (call or _once)(self.open, address, path, options)
-                living = isinstance(data_of(self.spec, address).source, MilvusSource)
+                living = isinstance(data_of(self.spec, address).source, OneCollection)
                 self._living |= {key} if living else set()
             source = self._open[key]
             self._open.move_to_end(key)

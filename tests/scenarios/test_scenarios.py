@@ -106,7 +106,7 @@ def plan_of(scenario: Scenario) -> Plan:
     facts = TargetFacts(
         identity="model",
         label="model",
-        database=spec.target.milvus.database or "default",
+        database=spec.target.database,
         has_database=target.get("has_database", True),
         live=live,
         aliases=target.get("aliases", {}),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsync.errors import SpecError
-from vsync.spec import CopySpec, MilvusSource, Names, Spec, parse_spec
+from vsync.spec import CopySpec, MilvusCollections, MilvusSource, Names, Spec, parse_spec
 from vsync.spec.copying import expand
 
 HEAD = "version: 1\ntarget: http://new:19530\nconnections: {old: http://old:19530}\n"
@@ -52,6 +52,7 @@ copy:
     load: false
 """)
     (copy,) = spec.copies
+    assert isinstance(copy.source, MilvusCollections)
     assert copy.source.collections == Names(allow=["prod_*", "news"], deny=["*_tmp"])
     assert (copy.source.name, copy.source.where, copy.source.partitions) == ("old", "a > 1", Names(allow=["p"]))
     assert (copy.write, copy.properties, copy.on_bad_row, copy.load) == (
@@ -99,7 +100,7 @@ WRITTEN = [
     ),
     (
         "copy: [{from: x.h5}]",
-        ["4:15: a copy is from a milvus; write from: {milvus: {at: NAME, collections: [NAME, ...]}}"],
+        ["4:15: a copy is from a milvus or a backup; write from: {milvus: {at: NAME, collections: [NAME, ...]}}"],
     ),
     ("copy: [x]", ["4:8: this must be a mapping, not 'x'; a copy is written as {key: value}"]),
     ("copys: []", ["4:1: unknown key 'copys' in a spec; did you mean copy?"]),
@@ -210,7 +211,7 @@ def test_each_copy_is_asked_for_by_itself_and_their_order_is_kept() -> None:
     )
 
     def held(copy: CopySpec) -> list[str]:
-        return ["c", "b"] if copy.source.at.is_lite else ["a"]
+        return ["c", "b"] if copy.source.label.endswith(".db") else ["a"]
 
     whole = expand(spec, held)
     assert list(whole.collections) == ["c", "b", "a2", "own"]

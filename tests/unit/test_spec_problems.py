@@ -185,14 +185,19 @@ TARGETS = [
         "2:30: unknown key 'user' in a connection; it knows uri, token, database",
     ),
     ("{uri: x.db}", "2:10: a target's first key is its kind; write target: {milvus: {uri: ...}}"),
+    ("{hdf5: {compression: zstd}}", "2:10: 'path' is missing; write {hdf5: {path: PATH}}"),
+    ("{hdf5: {path: x, compression: zst}}", "2:39: 'zst' is not known here; did you mean zstd?"),
     (
-        "{hdf5: {path: x}}",
-        ("2:10: a target of kind hdf5 comes with a later release; until then the target is a Milvus: {milvus: ...}"),
+        "{hdf5: {path: x, compresion: zstd}}",
+        "2:26: unknown key 'compresion' in a target of kind hdf5; did you mean compression?",
     ),
+    ("{hdf5: s3://b}", "2:16: 's3://b' is not a path of this machine; this release reads files of this machine only"),
     (
-        "{backup: s3://b}",
-        ("2:10: a target of kind backup comes with a later release; until then the target is a Milvus: {milvus: ...}"),
+        "{hdf5: x, milvus: y.db}",
+        "2:19: a target has one key, its kind: there is hdf5 already; remove milvus:, or hdf5:",
     ),
+    ("{backup: {repo: x}}", "2:10: 'path' is missing; write {backup: {path: PATH}}"),
+    ("{backup: s3:///x}", "2:18: 's3:///x' names no bucket; write s3://BUCKET or s3://BUCKET/PREFIX"),
     (
         "{milvus: {uri: http://h:1, database: a-b}}",
         (
@@ -406,7 +411,7 @@ DATA = [
     ("{from: {faiss: {path: x, allow_lossy: 1}}}", "this must be true or false, not 1"),
     ("{from: {faiss: {allow_lossy: true}}}", "'path' is missing; write {faiss: {path: PATH}}"),
     ("{from: {milvus: {at: old, collection: x}}}", "there is no connection 'old'; write an address"),
-    ("{from: {backup: x}}", "copying from backup comes with a later release"),
+    ("{from: {backup: x}}", "this must be a mapping; write {backup: {repo: PATH, collection: NAME}}"),
     ("{from: {hdf5: x, faiss: y}}", "a source has one key, its kind"),
     ("{from: {hdf5: s3://b/x}}", "'s3://b/x' is not a path of this machine"),
     ("{from: [x]}", "this must be a path or {KIND: PATH}, not a list; write from: PATH"),

@@ -142,7 +142,7 @@ def test_short_forms_are_accepted_by_both(text: str) -> None:
     [
         "version: 1\ntarget: x.db",
         "version: 2\ntarget: x.db\ncollections: {a: {from: x.h5}}",
-        "version: 1\ntarget: {hdf5: x}\ncollections: {a: {from: x.h5}}",
+        "version: 1\ntarget: {hdf5: {folder: x}}\ncollections: {a: {from: x.h5}}",
         "version: 1\ntarget: x.db\ncollections: {}",
         "version: 1\ntarget: x.db\ncopy: []\ncollections: {a: {from: x.h5}}",
         "version: 1\ntarget: x.db\ncopy: [{write: append}]",

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from vsync.errors import SpecError
-from vsync.spec import Secret, load_spec, load_variables, parse_spec
+from vsync.spec import Connection, Secret, Spec, load_spec, load_variables, parse_spec
+
+
+def milvus(spec: Spec) -> Connection:
+    assert spec.target.connection is not None
+    return spec.target.connection
 
 
 def path_of(written: str, variables: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> str:
@@ -102,7 +107,7 @@ collections:
     spec = parse_spec(text, folder=Path(), variables=given, environ={"CHUNK": "4", "DIM": "1"})
     a = spec.collections["a"]
     assert a.fields is not None
-    assert spec.target.milvus.uri == "http://h:1"
+    assert milvus(spec).uri == "http://h:1"
     assert spec.defaults.chunk_bytes == 4 * 2**20
     assert a.fields["v"].dim == 128
     assert [f.default for f in a.fields.values()] == [None, None, True, -7, 2.5, "012"]
@@ -111,7 +116,7 @@ collections:
     assert a.data[1].source.long() == {"faiss": {"path": "data", "allow_lossy": True}}
     assert a.data[0].map is not None
     assert [m.long() for m in a.data[0].map.values()] == ["$row", {"const": "2024"}]
-    for value in (spec.target.milvus.uri, a.data[0].source.label, a.write):
+    for value in (milvus(spec).uri, a.data[0].source.label, a.write):
         assert type(value) is str
 
 
@@ -181,7 +186,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_the_environment_is_the_process_s_own_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "s.yaml").write_text('\ufeffversion: 1\ntarget: "${VSYNC_TEST_X}.db"\ncollections: {a: }\n', "utf-8")
     monkeypatch.setenv("VSYNC_TEST_X", "y")
-    assert load_spec(tmp_path / "s.yaml").target.milvus.uri == "y.db"
+    assert milvus(load_spec(tmp_path / "s.yaml")).uri == "y.db"
 
 
 def test_secrets_are_had_where_the_spec_says(tmp_path: Path) -> None:
@@ -225,10 +230,11 @@ def test_no_secret_comes_out_of_a_spec(tmp_path: Path) -> None:
     spec = load_spec(tmp_path / "s.yaml", environ={"HUNTER": "hunter2"})
     said = [repr(spec), str(spec), spec.to_yaml(), spec.digest, str(spec.long()), spec.model_dump_json()]
     said += [
-        spec.target.milvus.label,
+        milvus(spec).label,
         str(spec.where("target")),
         str(spec.excerpt("target", "milvus", "token")),
     ]
     assert not any("hunter2" in text for text in said)
-    assert spec.target.milvus.token is not None
-    assert spec.target.milvus.token.resolve(spec.folder, {"HUNTER": "hunter2"}) == "hunter2"
+    token = milvus(spec).token
+    assert token is not None
+    assert token.resolve(spec.folder, {"HUNTER": "hunter2"}) == "hunter2"

@@ -80,7 +80,7 @@ class Identities:
 
 def collection_of(step: s.Step, plan: s.Plan) -> str | None:
     """Name the collection that a step is about."""
-    if isinstance(step, s.CreateDatabase):
+    if isinstance(step, s.CreateDatabase | s.Finish):
         return None
     if isinstance(step, s.CopyChunk | s.RewriteRows):
         return plan.destination(plan.units[step.unit].destination).collection

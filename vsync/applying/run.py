@@ -214,6 +214,9 @@ def _step(run: Run, step: s.Step) -> None:
             _mark_finished(run, name)
             raise_mismatches(run.settled)
             _change(run, step, progress)
+        case s.Finish():
+            raise_mismatches(run.settled)
+            run.retry.call(run.target.finish, run.plan.spec_digest)
         case s.DropCollection(name) | s.DropIndex(name, _) | s.Release(name):
             _owe(run, name)
             _change(run, step, progress)

@@ -221,7 +221,36 @@ class CollectionSource(Source, Protocol):
         """What it holds, asked by keys."""
 
 
-class Target(Protocol):
+class Database(Protocol):
+    """A database that rows are read from."""
+
+    @property
+    def label(self) -> str:
+        """For people: address and server version."""
+
+    def observe(self, names: Sequence[str], *, count: bool = True) -> dict[str, LiveCollection]:
+        """Describe those of these collections that are there; counts are strong. Reads only."""
+
+    def collections(self) -> list[str]:
+        """List the names of all collections, sorted."""
+
+    def has_database(self) -> bool:
+        """Tell whether the database is there."""
+
+    def source(
+        self, collection: str, partition: str | None, *, where: str | None = None, load: bool = False
+    ) -> CollectionSource:
+        """Open a collection, or one of its partitions, as a source of the rows that ``where`` is true of.
+
+        ``where`` is in the server's own language. With ``load`` one that is not loaded is, until the last source of
+        this process that asked for it is closed. Raises SourceError where it cannot be read.
+        """
+
+    def close(self) -> None:
+        """Give back connections; for Milvus Lite the folder's lock too."""
+
+
+class Target(Database, Protocol):
     """A database that collections live in; see the module's docstring for what its methods promise."""
 
     @property
@@ -229,8 +258,8 @@ class Target(Protocol):
         """What tells this database from any other: no credentials in it."""
 
     @property
-    def label(self) -> str:
-        """For people: address and server version."""
+    def keeps(self) -> bool:
+        """Whether it only keeps rows, and neither indexes nor loads them: then ``finish`` has work to do at the end."""
 
     @property
     def writers(self) -> int:
@@ -244,20 +273,11 @@ class Target(Protocol):
     def rules(self) -> Rules:
         """What this server refuses in values, beyond what a field's type says."""
 
-    def observe(self, names: Sequence[str], *, count: bool = True) -> dict[str, LiveCollection]:
-        """Describe those of these collections that are there; counts are strong. Reads only."""
-
     def collection_id(self, name: str) -> str | None:
         """Tell the ``id`` that :meth:`observe` gives a collection; ``None`` where there is none. Cheap: asked often."""
 
-    def collections(self) -> list[str]:
-        """List the names of all collections, sorted."""
-
     def aliases(self) -> dict[str, str]:
         """Map every alias of the database to its collection."""
-
-    def has_database(self) -> bool:
-        """Tell whether the database is there."""
 
     def conflicts(self, desired: Collection) -> list[Problem]:
         """Name what this server cannot hold; ``where`` of each is an address such as ``collection.c.field.f``."""
@@ -323,14 +343,11 @@ class Target(Protocol):
     def reader(self, collection: Collection, partition: str | None) -> Reader:
         """Open what a loaded collection that is there holds (``None``: all partitions), as of now."""
 
-    def source(
-        self, collection: str, partition: str | None, *, where: str | None = None, load: bool = False
-    ) -> CollectionSource:
-        """Open a collection, or one of its partitions, as a source of the rows that ``where`` is true of.
+    def seams(self, collection: str, partition: str | None) -> Sequence[Key]:
+        """Name keys, ascending, at which rows are best cut: what lies between two may be here already."""
 
-        ``where`` is in the server's own language. With ``load`` one that is not loaded is, until the last source of
-        this process that asked for it is closed. Raises SourceError where it cannot be read.
-        """
+    def finish(self, spec_digest: str) -> None:
+        """Put the seal on what was written, where this target keeps rows; else there is nothing to do."""
 
-    def close(self) -> None:
-        """Give back connections; for Milvus Lite the folder's lock too."""
+    def unfinished(self) -> bool:
+        """Tell whether something was written that :meth:`finish` has not sealed."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from vsync.connectors.base import Source
+    from vsync.connectors.base import Database, Source, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,20 @@ class FileKind:
     options: Mapping[str, type] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class StoreKind:
+    """A kind of place that vsync itself keeps collections in: the module that opens it, and its options.
+
+    An option is one of some words. ``remote``: it may be a URL. ``snapshots``: it holds many states, each of which can
+    be read.
+    """
+
+    module: str
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    remote: bool = False
+    snapshots: bool = False
+
+
 FILE_KINDS: dict[str, FileKind] = {
     "hdf5": FileKind("vsync.connectors.hdf5", (".h5", ".hdf5")),
     "faiss": FileKind("vsync.connectors.faiss", (".index", ".faiss"), {"allow_lossy": bool}),
@@ -32,10 +46,33 @@ FILE_KINDS: dict[str, FileKind] = {
     "numpy": FileKind("vsync.connectors.numpy", (".npy",)),
 }
 
+STORE_KINDS: dict[str, StoreKind] = {
+    "hdf5": StoreKind(
+        "vsync.connectors.hdf5.target",
+        {"compression": ("none", "gzip", "bitshuffle-lz4", "zstd"), "layout": ("vsync", "milvusdm")},
+    ),
+    "backup": StoreKind("vsync.connectors.backup", remote=True, snapshots=True),
+}
+
 
 def kind_of(path: str) -> str | None:
     """Tell the kind of a file by its ending."""
     return next((kind for kind, k in FILE_KINDS.items() if path.lower().endswith(k.suffixes)), None)
+
+
+def open_store(kind: str, place: str, options: Mapping[str, Any]) -> Target:
+    """Open a place that vsync keeps collections in, as a target; it need not be there yet."""
+    store: Target = import_module(STORE_KINDS[kind].module).open_target(place, **options)
+    return store
+
+
+def open_snapshot(kind: str, place: str, snapshot: str | None) -> Database:
+    """Open one state of such a place as a database to read; the last one where none is named.
+
+    Raises :class:`vsync.errors.SourceError` where it is not there.
+    """
+    found: Database = import_module(STORE_KINDS[kind].module).open_snapshot(place, snapshot)
+    return found
 
 
 def open_source(kind: str, path: Path, options: Mapping[str, Any]) -> Source:

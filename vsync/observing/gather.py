@@ -85,10 +85,12 @@ def _target_facts(spec: Spec, target: Target, journal: JournalFacts) -> TargetFa
     return TargetFacts(
         identity=target.identity,
         label=target.label,
-        database=spec.target.milvus.database or "default",
+        database=spec.target.database,
         has_database=has_database,
         live=live,
         aliases=target.aliases() if has_database else {},
         judge=target.conflicts,
         same_index=target.same,
+        keeps=target.keeps,
+        unfinished=target.unfinished(),
     )

@@ -18,7 +18,7 @@ from vsync.errors import Problem, SourceError
 from vsync.planning.diff import forces_replacement
 from vsync.planning.steps import DEFAULT_PARTITION
 from vsync.rows import FromColumn
-from vsync.spec import MilvusSource
+from vsync.spec import OneCollection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,8 +45,8 @@ class Place:
 def places(data: DataSpec, sources: Sources) -> list[Place]:
     """Find what a data item takes of its collection; raises SourceError where that is not there."""
     said = data.source
-    assert isinstance(said, MilvusSource)
-    database = sources.living(said.at)
+    assert isinstance(said, OneCollection)
+    database = sources.living(said)
     found = database.observe([said.collection], count=False).get(said.collection)
     if found is None:
         near = get_close_matches(said.collection, database.collections(), 1)

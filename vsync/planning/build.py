@@ -24,6 +24,7 @@ from vsync.planning.steps import (
     DeleteRows,
     Destination,
     Fidelity,
+    Finish,
     Flush,
     Plan,
     Recount,
@@ -70,6 +71,8 @@ def build_plan(spec: Spec, facts: Facts, choice: Choice) -> Plan:
     draft.conflicts += _restarts_nothing(facts, choice)
     _aliases(draft, spec, facts, choice)
     draft.changes += _orphans(spec, facts)
+    if facts.target.keeps and (draft.steps or facts.target.unfinished):
+        draft.steps.append(Finish())
     return Plan(
         spec=spec.long(),
         spec_name=spec.name or "vsync.yaml",
@@ -113,6 +116,7 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
         allow_destroy=address in choice.allow_destroy,
         same_index=facts.target.same_index,
         where=partial(spec.where, "collections", name),
+        keeps=facts.target.keeps,
     )
     draft.conflicts += facts.target.judge(wanted.effective)
     if live is None or difference.replaced:

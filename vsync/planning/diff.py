@@ -50,11 +50,16 @@ def diff(
     same_index: SameIndex,
     where: Where,
     unfinished: bool = False,
+    keeps: bool = False,
 ) -> Difference:
     """Compare one collection; ``load`` is the spec's word, ``None`` where it says nothing.
 
-    ``unfinished``: vsync made it, and was stopped before it had all that its plan gave it.
+    ``unfinished``: vsync made it, and was stopped before it had all that its plan gave it. ``keeps``: the target only
+    keeps what it is given; it is told of declared indexes, so that a copy of it has them, and loads nothing.
     """
+    if keeps:
+        made = diff(wanted, live, load=False, allow_destroy=allow_destroy, same_index=same_index, where=where)
+        return replace(made, after=tuple(s for s in made.after if not isinstance(s, Load | Release)))
     if unfinished and load is None:
         load = True
     if live is None:

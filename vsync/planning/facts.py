@@ -119,7 +119,10 @@ class JournalFacts:
 
 @dataclass(frozen=True, slots=True)
 class TargetFacts:
-    """What was observed of the target, and its pure judgements."""
+    """What was observed of the target, and its pure judgements.
+
+    ``keeps``: it neither indexes nor loads. ``unfinished``: something was written to it that is not sealed.
+    """
 
     identity: str
     label: str
@@ -129,6 +132,8 @@ class TargetFacts:
     aliases: dict[str, str]
     judge: Callable[[Collection], list[Problem]]
     same_index: Callable[[Index, Index], bool]
+    keeps: bool = False
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)

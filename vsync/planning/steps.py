@@ -190,6 +190,13 @@ class SetAlias:
     kind: Literal["set-alias"] = "set-alias"
 
 
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Put the seal on what was written to a target that only keeps it."""
+
+    kind: Literal["finish"] = "finish"
+
+
 Step = (
     CreateDatabase
     | DropCollection
@@ -208,6 +215,7 @@ Step = (
     | RewriteRows
     | Recount
     | SetAlias
+    | Finish
 )
 
 

@@ -24,19 +24,34 @@ from vsync.spec.models import (
     FieldSpec,
     IndexSpec,
     MapFrom,
-    MilvusTarget,
     PartitionSpec,
 )
 from vsync.spec.nodes import Report, compose
 from vsync.spec.secret import Secret
-from vsync.spec.sources import Connection, FileSource, MilvusCollections, MilvusSource, Names
+from vsync.spec.sources import (
+    BackupCollections,
+    BackupSource,
+    Connection,
+    FileSource,
+    FromBackup,
+    FromMilvus,
+    InDatabase,
+    ManyCollections,
+    MilvusCollections,
+    MilvusSource,
+    Names,
+    OneCollection,
+)
 from vsync.spec.sugar import lengthen
+from vsync.spec.targets import MilvusTarget, StoreTarget
 from vsync.spec.variables import Variables, load_variables, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "BackupCollections",
+    "BackupSource",
     "CollectionSpec",
     "Connection",
     "CopySpec",
@@ -44,15 +59,21 @@ __all__ = [
     "Defaults",
     "FieldSpec",
     "FileSource",
+    "FromBackup",
+    "FromMilvus",
+    "InDatabase",
     "IndexSpec",
+    "ManyCollections",
     "MapFrom",
     "MilvusCollections",
     "MilvusSource",
     "MilvusTarget",
     "Names",
+    "OneCollection",
     "PartitionSpec",
     "Secret",
     "Spec",
+    "StoreTarget",
     "expand",
     "json_schema",
     "load_spec",

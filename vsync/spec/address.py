@@ -52,6 +52,19 @@ def without_credentials(address: str) -> str:
     return scheme + mark + rest.rpartition("@")[2] if mark else address
 
 
+def check_place(value: Any) -> str:
+    """Take the path of a folder, or ``s3://BUCKET/PREFIX``; raises what a validator raises."""
+    place = text(value)
+    if not place.startswith("s3://"):
+        return check_path(value)
+    hint = "write s3://BUCKET or s3://BUCKET/PREFIX"
+    if "@" in place:
+        raise wrong("a URL holds no key and secret", "they are had from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if not place.removeprefix("s3://").split("/")[0] or any(c in place for c in " ?#"):
+        raise wrong(f"{show(value)} names no bucket", hint)
+    return place
+
+
 def check_path(value: Any) -> str:
     """Take the path of a file, glob or folder; raises what a validator raises."""
     path = text(value)

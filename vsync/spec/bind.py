@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from vsync.spec import models, sources
+from vsync.spec import models, sources, targets
 from vsync.spec.document import Places, Spec, Step
 from vsync.spec.nodes import BAD, Mark, Node, Report
 from vsync.spec.secret import Secret
@@ -26,7 +26,14 @@ Path = tuple[Step, ...]
 _MISSING = "missing"
 _UNKNOWN = "extra_forbidden"
 _ROUNDS = 1000
-_TAGS = {"[key]", sources.FILE_TAG, sources.MILVUS_TAG}
+_TAGS = {
+    "[key]",
+    sources.FILE_TAG,
+    sources.MILVUS_TAG,
+    sources.BACKUP_TAG,
+    targets.MILVUS_TARGET_TAG,
+    targets.STORE_TAG,
+}
 
 # What takes the place of a part that must be there, so that the rest can be looked at.
 _STAND_INS: dict[str, Any] = {
@@ -50,6 +57,7 @@ _EXAMPLES = {
     "from": "write from: PATH",
     "at": "write at: NAME of a connection, or at: http://HOST:19530",
     "collection": "write collection: NAME",
+    "repo": "write repo: PATH of the repository",
 }
 _LISTS: dict[Step, str] = {
     "data": "begin each item of data with: - from: PATH",
@@ -170,7 +178,7 @@ def _wanted(kind: str, path: Path) -> tuple[str, str | None]:
 _SHAPES: tuple[tuple[Path, str, type[BaseModel]], ...] = (
     (("connections", ""), "a connection", sources.Connection),
     (("connections", "", "token"), "a token", Secret),
-    (("target",), "a target", models.MilvusTarget),
+    (("target",), "a target", targets.MilvusTarget),
     (("target", "milvus"), "a connection", sources.Connection),
     (("target", "milvus", "token"), "a token", Secret),
     (("defaults",), "defaults", models.Defaults),
@@ -192,7 +200,7 @@ _SHAPES: tuple[tuple[Path, str, type[BaseModel]], ...] = (
 )
 # Keys of models that nobody writes.
 _UNWRITTEN: dict[type[BaseModel], set[str]] = {
-    models.MilvusTarget: {"name"},
+    targets.MilvusTarget: {"name"},
     sources.MilvusSource: {"kind", "name"},
     sources.MilvusCollections: {"kind", "name"},
 }

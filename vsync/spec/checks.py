@@ -50,9 +50,9 @@ def check(spec: Spec, places: Places, report: Report, wrong: Wrong) -> None:
     for name in checks.names("connections"):
         if not NAME.match(name.replace("-", "_")):
             checks.sure(("connections", name), f"'{name}' cannot be the name of a connection", _NAME_HINT, key=True)
-    database = spec.target.milvus.database
-    if database is not None:
-        _check_name(checks, ("target", "milvus", "database"), database, "a database")
+    milvus = spec.target.connection
+    if milvus is not None and milvus.database is not None:
+        _check_name(checks, ("target", "milvus", "database"), milvus.database, "a database")
     for name, connection in spec.connections.items():
         if connection.database is not None:
             _check_name(checks, ("connections", name, "database"), connection.database, "a database")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vsync.schema import NAME
-from vsync.spec.sources import MilvusSource
+from vsync.spec.sources import OneCollection
+from vsync.spec.targets import StoreTarget
 from vsync.spec.values import SAME_NAME, show
 
 if TYPE_CHECKING:
@@ -26,15 +27,18 @@ def check_reading(checks: Checks, path: Path, spec: Spec, collection: Collection
     for number, data in enumerate(collection.data):
         at = (*path, "data", number)
         source = data.source
-        if not isinstance(source, MilvusSource):
+        if not isinstance(source, OneCollection):
             continue
-        if source.collection == name and source.at.is_same(spec.target.milvus):
+        if source.collection == name and source.is_in(spec.target.connection):
             hint = "read another one, or remove it"
             checks.problem((*at, "from"), "a collection is not copied into itself", hint)
         for field, origin in (data.map or {}).items():
             if origin.row:
                 what = "the rows of a collection have no numbers"
                 checks.problem((*at, "map", field), what, "write a field of the source: its key")
+    if collection.load is not None and isinstance(spec.target, StoreTarget):
+        what = f"nothing is loaded in a target of kind {spec.target.kind}"
+        checks.problem((*path, "load"), what, "remove load:; what is restored from it is loaded anyway")
     for number, address in enumerate(collection.accept_loss or []):
         _check_address(checks, (*path, "accept_loss", number), address, name)
     if any(copy.write == MIRROR for copy in spec.copies):
@@ -66,7 +70,7 @@ def mirror_problems(collection: CollectionSpec) -> Iterator[tuple[Path, str, str
 
 def narrowed(data: DataSpec) -> bool:
     """Tell whether an item of data leaves rows of its source out."""
-    return isinstance(data.source, MilvusSource) and data.source.where is not None
+    return isinstance(data.source, OneCollection) and data.source.where is not None
 
 
 def _mirrored(collection: CollectionSpec, into: str | None) -> bool:
@@ -87,9 +91,12 @@ def check_copies(checks: Checks, spec: Spec) -> None:
         if not NAME.match(copy.renamed("x")):
             what = f"{show(copy.rename)} makes no name of a collection"
             checks.problem((*path, "rename"), what, "a name has letters, digits and _, and begins with no digit")
-        if copy.rename == SAME_NAME and copy.source.at.is_same(spec.target.milvus):
+        if copy.rename == SAME_NAME and copy.source.is_in(spec.target.connection):
             hint = f'write rename: "{SAME_NAME}_copy", or copy from another database'
             checks.problem((*path, "from"), "a database is not copied into itself", hint)
+        if copy.load is not None and isinstance(spec.target, StoreTarget):
+            what = f"nothing is loaded in a target of kind {spec.target.kind}"
+            checks.problem((*path, "load"), what, "remove load:; what is restored from it is loaded anyway")
         if copy.write != MIRROR:
             if "max_delete" in copy.model_fields_set:
                 hint = "write write: mirror, or remove max_delete:"

@@ -68,7 +68,7 @@ class _Expansion:
 
     def copies_here(self, copy: CopySpec) -> bool:
         """Tell whether a copy is within the target's own database."""
-        return copy.source.at.is_same(self.spec.target.milvus)
+        return copy.source.is_in(self.spec.target.connection)
 
     def make(self, number: int, copy: CopySpec, name: str) -> None:
         """Note that a copy makes a collection here."""

@@ -12,9 +12,10 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from vsync.spec import values
 from vsync.spec.base import Model
-from vsync.spec.models import CollectionSpec, CopySpec, Defaults, MilvusTarget
+from vsync.spec.models import CollectionSpec, CopySpec, Defaults
 from vsync.spec.nodes import START, Mark, Node, lines
 from vsync.spec.sources import Connection
+from vsync.spec.targets import AnyTarget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,9 +62,9 @@ class Spec(Model):
 
     version: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="The version of the language: 1")
     connections: dict[str, Connection] = Field({}, description="Servers by name, for target: {milvus: NAME}")
-    target: MilvusTarget = Field(description="The Milvus that is brought into the declared state")
+    target: AnyTarget = Field(description="What is brought into the declared state: a Milvus, or files")
     defaults: Defaults = Field(Defaults(), description="What holds for every collection")
-    copies: list[CopySpec] = Field([], alias="copy", description="Many collections of another Milvus as they are")
+    copies: list[CopySpec] = Field([], alias="copy", description="Many collections of a Milvus or a backup as they are")
     collections: dict[str, CollectionSpec] = Field(description="The collections by name")
 
     _places: Places | None = PrivateAttr(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vsync.connectors.registry import FILE_KINDS
+from vsync.connectors.registry import FILE_KINDS, STORE_KINDS
 from vsync.schema import NAME
 from vsync.spec.document import Spec
 
@@ -25,7 +25,11 @@ def build() -> Json:
     """Build the schema, draft 2020-12."""
     schema = Spec.model_json_schema(by_alias=True)
     parts: Json = schema.pop("$defs")
-    parts = {name: part for name, part in parts.items() if name not in {"FileSource", "MapFrom", "MilvusTarget"}}
+    parts = {
+        name: part
+        for name, part in parts.items()
+        if name not in {"FileSource", "MapFrom", "MilvusTarget", "StoreTarget"}
+    }
     parts |= {"Source": _source(), "MapFrom": _map_from(), "Target": _target(), "Spec": schema}
     for part in parts.values():
         _open(part)
@@ -137,10 +141,18 @@ def _shorten_milvus(parts: Json) -> None:
         part["required"] = [key for key in part["required"] if key != "at"]
         beside = {"anyOf": [{"required": ["uri"]}, {"required": ["token"]}, {"required": ["database"]}]}
         part["oneOf"] = [{"required": ["at"], "not": beside}, {"required": ["uri"], "not": {"required": ["at"]}}]
+    for name in ("BackupSource", "BackupCollections"):
+        written = parts[name]["properties"]
+        del written["kind"]
+        for key in ("collections", "partitions"):
+            if key in written:
+                written[key] = {"$ref": "#/$defs/Choice", "description": written[key]["description"]}
+    kinds = {"milvus": "#/$defs/MilvusCollections", "backup": "#/$defs/BackupCollections"}
     parts["CopySpec"]["properties"]["from"] = {
         "type": "object",
-        "properties": {"milvus": {"$ref": "#/$defs/MilvusCollections"}},
-        "required": ["milvus"],
+        "properties": {kind: {"$ref": where} for kind, where in kinds.items()},
+        "minProperties": 1,
+        "maxProperties": 1,
         "additionalProperties": False,
         "description": parts["CopySpec"]["properties"]["from"]["description"],
     }
@@ -167,6 +179,7 @@ def _source() -> Json:
             "description": f"Files of kind {kind} ({', '.join(known.suffixes)})",
         }
     kinds["milvus"] = {"$ref": "#/$defs/MilvusSource"}
+    kinds["backup"] = {"$ref": "#/$defs/BackupSource"}
     by_kind: Json = {"type": "object", "properties": kinds, "additionalProperties": False, "minProperties": 1}
     return {"anyOf": [_PATH, by_kind]}
 
@@ -189,11 +202,23 @@ def _target() -> Json:
         "type": "string",
         "description": "http://HOST:PORT, or the path of a Milvus Lite file, NAME.db",
     }
-    where = {"anyOf": [{"$ref": "#/$defs/Connection"}, _WHERE]}
+    kinds: Json = {"milvus": {"anyOf": [{"$ref": "#/$defs/Connection"}, _WHERE]}}
+    for kind, known in STORE_KINDS.items():
+        folder = "A folder, relative to the spec's" + (", or s3://BUCKET/PREFIX" if known.remote else "")
+        place = {"type": "string", "description": folder}
+        options = {name: {"enum": list(words)} for name, words in known.options.items()}
+        long = {
+            "type": "object",
+            "properties": {"path": place, **options},
+            "required": ["path"],
+            "additionalProperties": False,
+        }
+        kinds[kind] = {"anyOf": [place, long]}
     by_kind: Json = {
         "type": "object",
-        "properties": {"milvus": where},
-        "required": ["milvus"],
+        "properties": kinds,
+        "minProperties": 1,
+        "maxProperties": 1,
         "additionalProperties": False,
     }
     return {"anyOf": [address, by_kind]}

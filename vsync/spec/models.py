@@ -17,9 +17,8 @@ from pydantic import (
 from vsync import schema
 from vsync.spec import values
 from vsync.spec.base import Model, to_long
-from vsync.spec.sources import AnySource, Connection, MilvusCollections
+from vsync.spec.sources import AnyCollections, AnySource
 from vsync.spec.values import AsText, Plain, Scalar, Size, Text, Truth, Type, Whole
-from vsync.spec.variables import escape
 
 Write = Annotated[
     Literal["append", "upsert", "skip", "overwrite", "mirror"],
@@ -35,22 +34,6 @@ OnCollision = Annotated[
 ]
 MaxDelete = Annotated[int | str, BeforeValidator(values.bound)]
 OnBadRow = Annotated[Literal["error", "skip"], values.word("error", "skip")]
-
-
-class MilvusTarget(Model):
-    """The Milvus that is brought into the declared state; ``name`` is its connection's, if it has one."""
-
-    milvus: Connection
-    name: Text | None = None
-
-    @property
-    def is_lite(self) -> bool:
-        """Whether it is a path of Milvus Lite rather than a server."""
-        return self.milvus.is_lite
-
-    def long(self) -> dict[str, Any]:
-        """Write the connection by its name where it has one."""
-        return {"milvus": escape(self.name) if self.name else self.milvus.long()}
 
 
 class Defaults(Model):
@@ -150,7 +133,8 @@ class DataSpec(Model):
 
     name: Text | None = Field(None, description="Its name in plans and addresses; its position where there is none")
     source: AnySource = Field(
-        alias="from", description="The file, glob or folder: a path, or {KIND: PATH}; or {milvus: ...}, a collection"
+        alias="from",
+        description="A file, glob or folder: a path, or {KIND: PATH}; or a collection: {milvus: ...} or {backup: ...}",
     )
     map: dict[str, MapFrom] | None = Field(
         None, description="For each field its column, $row (the row number) or {const: VALUE}"
@@ -217,7 +201,9 @@ class CollectionSpec(Model):
 class CopySpec(Model):
     """Many collections as they are, and what holds for each of them."""
 
-    source: MilvusCollections = Field(alias="from", description="Where they are: {milvus: {at: ..., collections: ...}}")
+    source: AnyCollections = Field(
+        alias="from", description="Where they are: {milvus: {at: ..., collections: ...}}, or {backup: {repo: ...}}"
+    )
     rename: Annotated[str, BeforeValidator(values.rename)] = Field(
         values.SAME_NAME, description="What each is called here", examples=["{collection}_v2"]
     )

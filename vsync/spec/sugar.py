@@ -1,7 +1,4 @@
-"""Short forms made long, as nodes: what was written keeps its place, so that every problem can point at it.
-
-What a later release brings is told apart from mistakes here.
-"""
+"""Short forms made long, as nodes: what was written keeps its place, so that every problem can point at it."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
 
-from vsync.connectors.registry import FILE_KINDS, kind_of
+from vsync.connectors.registry import FILE_KINDS, STORE_KINDS, kind_of
 from vsync.spec import values
 from vsync.spec.nodes import BAD, Mark, Node, Report
 from vsync.spec.sugar_milvus import MilvusSugar
@@ -18,9 +15,6 @@ from vsync.spec.sugar_milvus import MilvusSugar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LATER_TARGETS = ("hdf5", "backup")
-_LATER_SOURCES = ("backup",)
-_LATER = "{} comes with a later release"
 _CONVERTERS: dict[type, Callable[[Any], Any]] = {
     bool: values.truth,
     int: values.whole,
@@ -100,11 +94,9 @@ class _Sugar:
             return replace(node, value={"milvus": self.connection(node)})
         if not isinstance(node.value, dict):
             return node
-        for kind in _LATER_TARGETS:
-            if kind in node.value:
-                what = _LATER.format(f"a target of kind {kind}")
-                hint = "until then the target is a Milvus: {milvus: ...}"
-                return self.wrong(node, node.value[kind].at, what, hint)
+        store = next((kind for kind in STORE_KINDS if kind in node.value), None)
+        if store is not None:
+            return self.store(node, store)
         if "name" in node.value:
             self.report.add(node.value["name"].at, "unknown key 'name'", "write target: {milvus: NAME}")
         if "uri" in node.value and "milvus" not in node.value:
@@ -112,6 +104,33 @@ class _Sugar:
             return self.wrong(node, node.value["uri"].at, "a target's first key is its kind", hint)
         where = node.value.get("milvus", Node(BAD))
         return self.named_target(node, where) if isinstance(where.value, str) else node
+
+    def store(self, node: Node, kind: str) -> Node:
+        """Lengthen ``{KIND: PATH}`` and ``{KIND: {path: PATH, ...}}`` to what the model of a store holds."""
+        others = [key for key in node.value if key != kind]
+        if others:
+            what = f"a target has one key, its kind: there is {kind} already"
+            return self.wrong(node, node.value[others[0]].at, what, f"remove {others[0]}:, or {kind}:")
+        inner = node.value[kind]
+        if not isinstance(inner.value, dict):
+            return replace(node, value={"kind": Node(kind, inner.at), "path": inner})
+        options = dict(inner.value)
+        path = options.pop("path", None)
+        if path is None:
+            return self.wrong(node, inner.at, "'path' is missing", f"write {{{kind}: {{path: PATH}}}}")
+        known, fitting = STORE_KINDS[kind].options, dict[str, Node]()
+        for key, written in options.items():
+            if key not in known:
+                hint = values.one_of(key, ["path", *known])
+                self.report.add(written.at, f"unknown key '{key}' in a target of kind {kind}", hint)
+            elif written.value in known[key]:
+                fitting[key] = written
+            elif written.value is not BAD:
+                hint = values.one_of(written.value, known[key])
+                self.report.add(written.mark, f"{values.show(written.value)} is not known here", hint)
+        return replace(
+            node, value={"kind": Node(kind, inner.at), "path": path, "options": replace(node, value=fitting)}
+        )
 
     def named_target(self, node: Node, where: Node) -> Node:
         """Find what ``{milvus: TEXT}`` means: the connection of that name, else an address."""
@@ -188,19 +207,18 @@ class _Sugar:
         if not isinstance(node.value, dict):
             return node
         if len(node.value) != 1:
-            hint = f"write {{KIND: PATH}} with one of {', '.join(FILE_KINDS)}, or {{milvus: ...}}"
+            hint = f"write {{KIND: PATH}} with one of {', '.join(FILE_KINDS)}, or {{milvus: ...}}, {{backup: ...}}"
             return self.wrong(node, node.at, "a source has one key, its kind", hint)
         return self.source_of_kind(node, *next(iter(node.value.items())))
 
     def source_of_kind(self, node: Node, kind: str, inner: Node) -> Node:
         """Lengthen what is written under a kind."""
-        if kind in _LATER_SOURCES:
-            hint = f"this release reads milvus, {', '.join(FILE_KINDS)}"
-            return self.wrong(node, inner.at, _LATER.format(f"copying from {kind}"), hint)
         if kind == "milvus":
             return self.milvus.source(inner)
+        if kind == "backup":
+            return self.milvus.backup(inner, "collection")
         if kind not in FILE_KINDS:
-            hint = values.one_of(kind, ["milvus", *FILE_KINDS])
+            hint = values.one_of(kind, ["milvus", "backup", *FILE_KINDS])
             return self.wrong(node, inner.at, f"'{kind}' is not a kind of source", hint)
         if not isinstance(inner.value, dict):
             return self.file(node, Node(kind, inner.at), inner, {})

@@ -1,4 +1,4 @@
-"""Short forms of what is in a Milvus: a connection's name or address, a source, a copy of many collections."""
+"""Short forms of what is in a Milvus or a backup: connections by name, a source, a copy of many collections."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _OURS = ("kind", "name")
 _CONNECTION = ("uri", "token", "database")
 _ONE = "write {milvus: {at: NAME, collection: NAME}}"
+_BACKUP = "write {backup: {repo: PATH, collection: NAME}}"
 _MANY = "write from: {milvus: {at: NAME, collections: [NAME, ...]}}"
 
 
@@ -68,6 +69,21 @@ class MilvusSugar:
         choices = {key: self.names(parts[key]) for key in ("collections", "partitions") if key in parts}
         return replace(inner, value={"kind": Node("milvus", inner.at), **parts, **choices})
 
+    def backup(self, inner: Node, which: str) -> Node:
+        """Lengthen what is written under ``backup:`` to what the models of a source hold."""
+        if inner.value is BAD:
+            return inner
+        if not isinstance(inner.value, dict):
+            what = "this must be a mapping" if inner.value is not None else "there is nothing written here"
+            return replace(inner, value=self.report.add(inner.mark, what, _BACKUP))
+        known = ("repo", "snapshot", which, "partitions", "where")
+        for key, child in inner.value.items():
+            if key not in known:
+                self.report.add(child.at, f"unknown key '{key}' in a source of kind backup", values.one_of(key, known))
+        parts = {key: child for key, child in inner.value.items() if key in known}
+        choices = {key: self.names(parts[key]) for key in ("collections", "partitions") if key in parts}
+        return replace(inner, value={"kind": Node("backup", inner.at), **parts, **choices})
+
     @staticmethod
     def names(node: Node) -> Node:
         """Lengthen ``GLOB`` and ``[GLOB, ...]`` to ``{allow: [GLOB, ...]}``."""
@@ -94,6 +110,9 @@ class MilvusSugar:
         """Lengthen what stands after ``from:`` of a copy."""
         if node.value is None or node.value is BAD:
             return node
-        if not isinstance(node.value, dict) or set(node.value) != {"milvus"}:
-            return replace(node, value=self.report.add(node.mark, "a copy is from a milvus", _MANY))
+        kinds = set(node.value) if isinstance(node.value, dict) else set()
+        if kinds == {"backup"}:
+            return self.backup(node.value["backup"], "collections")
+        if kinds != {"milvus"}:
+            return replace(node, value=self.report.add(node.mark, "a copy is from a milvus or a backup", _MANY))
         return self.source(node.value["milvus"])

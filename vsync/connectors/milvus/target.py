@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from vsync.connectors.base import Loss
+    from vsync.connectors.base import Key, Loss
     from vsync.connectors.milvus.client import Client
     from vsync.errors import Problem
     from vsync.schema import Collection, Index, LiveCollection, Rules
@@ -188,6 +188,22 @@ class MilvusTarget:
     ) -> MilvusSource:
         """Open a collection, or a partition of it, as a source; see :class:`MilvusSource`."""
         return MilvusSource(self._client, collection, partition, where=where, load=load)
+
+    @property
+    def keeps(self) -> bool:
+        """Tell that it indexes and loads."""
+        return False
+
+    def seams(self, collection: str, partition: str | None) -> Sequence[Key]:  # noqa: ARG002
+        """Name no keys: what is sent is sent, wherever it is cut."""
+        return ()
+
+    def finish(self, spec_digest: str) -> None:
+        """Do nothing: what a server acknowledged is there."""
+
+    def unfinished(self) -> bool:
+        """Tell that nothing is left to be sealed."""
+        return False
 
     def close(self) -> None:
         """Give back the connection and the folder."""

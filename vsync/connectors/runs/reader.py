@@ -1,0 +1,151 @@
+"""Several runs read as what they come to: where two have a key, the later one says what its row is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vsync.connectors.base import KeyRange
+from vsync.connectors.runs.run import STEP, Span, below, key_at, locate, span_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from vsync.connectors.base import Key
+    from vsync.connectors.runs.run import Run
+
+
+class RunsReader:
+    """See :class:`vsync.connectors.base.Reader`. ``runs`` are in the order they were written, and do not change.
+
+    ``schema`` is that of the rows, ``key`` names the primary key.
+    """
+
+    def __init__(self, runs: Sequence[Run], schema: pa.Schema, key: str) -> None:
+        self._runs, self.schema, self._key = tuple(runs), schema, key
+
+    def keys(self) -> Iterator[pa.Array]:
+        """Scan all primary keys in blocks, ascending."""
+        return (rows.column(0) for rows in self.scan(KeyRange(), [self._key]))
+
+    def read(self, keys: KeyRange, fields: Sequence[str]) -> pa.RecordBatch:
+        """Read the rows of a range, ascending by key."""
+        return self._joined(self.scan(keys, fields), fields)
+
+    def scan(self, keys: KeyRange, fields: Sequence[str], step: int = STEP) -> Iterator[pa.RecordBatch]:
+        """Read the rows of a range in blocks of about ``step`` rows."""
+        spans = [span_of(run, age, keys) for age, run in enumerate(self._runs)]
+        blocks = (self._merged(block, fields) for block in in_blocks(spans, step))
+        return (rows for rows in blocks if rows.num_rows)
+
+    def fetch(self, keys: pa.Array, fields: Sequence[str]) -> pa.RecordBatch:
+        """Read the rows with these keys."""
+        parts: list[pa.RecordBatch] = []
+        for run in reversed(self._runs):
+            numbers = locate(run, keys)
+            if not run.removes:
+                parts += _rows_at(run, np.sort(numbers[numbers >= 0]), fields)
+            keys = keys.filter(pa.array(numbers < 0))
+        return self._joined(parts, fields)
+
+    def holds(self, keys: pa.Array) -> NDArray[np.bool_]:
+        """Tell for each key whether there is a row of it."""
+        held, open_ = np.zeros(len(keys), np.bool_), np.ones(len(keys), np.bool_)
+        for run in reversed(self._runs):
+            found = open_ & (locate(run, keys) >= 0)
+            held |= found & (not run.removes)
+            open_ &= ~found
+        return held
+
+    def count(self, keys: KeyRange) -> int:
+        """Count the rows of a range."""
+        spans = [span_of(run, age, keys) for age, run in enumerate(self._runs)]
+        return sum(_count(block) for block in in_blocks(spans, STEP))
+
+    def _merged(self, block: Sequence[Span], fields: Sequence[str]) -> pa.RecordBatch:
+        """Read a block of spans as what they come to."""
+        if len(block) == 1:
+            (span,) = block
+            return self._empty(fields) if span.run.removes else span.run.read(span.lo, span.hi, fields)
+        winners = _winners(block)
+        kept = [span for span in block if not span.run.removes]
+        return self._joined((s.run.read(s.lo, s.hi, fields) for s in kept), fields).take(winners)
+
+    def _joined(self, parts: Iterable[pa.RecordBatch], fields: Sequence[str]) -> pa.RecordBatch:
+        found = [rows for rows in parts if rows.num_rows]
+        if len(found) == 1:
+            return found[0]
+        return pa.Table.from_batches(found).combine_chunks().to_batches()[0] if found else self._empty(fields)
+
+    def _empty(self, fields: Sequence[str]) -> pa.RecordBatch:
+        return pa.RecordBatch.from_arrays([pa.array([], self.schema.field(f).type) for f in fields], names=list(fields))
+
+
+def in_blocks(spans: Iterable[Span], step: int) -> Iterator[list[Span]]:
+    """Cut runs into blocks, ascending, so that what two runs say of one key is in one block.
+
+    Runs that do not overlap, as those of a first copy, come one after the other, each looked at while its turn is.
+    """
+    waiting = sorted((s for s in spans if len(s)), key=lambda s: _order(s.first), reverse=True)
+    active: list[Span] = []
+    while waiting or active:
+        active = active or [waiting.pop()]
+        end = _end(active, step)
+        while waiting and not below(_limit(active, end), waiting[-1].first):
+            active.append(waiting.pop())
+            end = _end(active, step)
+        halves = [span.split(end) for span in active]
+        yield [now for now, _ in halves if len(now)]
+        active = [later for _, later in halves if len(later)]
+
+
+def _end(spans: Sequence[Span], step: int) -> Key | None:
+    """Tell where a block ends so that none of its spans has more than ``step`` rows; ``None``: behind all of them."""
+    return min((key_at(s.run, s.lo + step) for s in spans if len(s) > step), default=None, key=_order)
+
+
+def _limit(spans: Sequence[Span], end: Key | None) -> Key:
+    """Tell up to which key a block goes."""
+    return max((s.last for s in spans), key=_order) if end is None else end
+
+
+def _order(key: Key) -> Any:
+    return key
+
+
+def _winners(block: Sequence[Span]) -> pa.Array:
+    """Give the places of the rows that stand, ascending by key, among all rows of the spans that bring some."""
+    columns = [span.run.keys(span.lo, span.hi) for span in block]
+    ages = np.concatenate([np.full(len(span), span.age) for span in block])
+    brings = np.concatenate([np.full(len(span), not span.run.removes) for span in block])
+    keys = pa.concat_arrays(columns)
+    order = pc.sort_indices(
+        pa.table({"key": keys, "age": pa.array(ages)}), [("key", "ascending"), ("age", "ascending")]
+    )
+    ascending = keys.take(order)
+    last = np.ones(len(keys), np.bool_)
+    last[:-1] = pc.not_equal(ascending[:-1], ascending[1:]).to_numpy(zero_copy_only=False)
+    standing = order.to_numpy()[last]
+    places = np.cumsum(brings) - 1
+    return pa.array(places[standing[brings[standing]]])
+
+
+def _count(block: Sequence[Span]) -> int:
+    if len(block) == 1:
+        return 0 if block[0].run.removes else len(block[0])
+    return len(_winners(block))
+
+
+def _rows_at(run: Run, numbers: NDArray[np.int64], fields: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Read single rows of a run, ascending numbers: near ones together."""
+    at = 0
+    while at < len(numbers):
+        end = int(np.searchsorted(numbers, numbers[at] + STEP))
+        lo, hi = int(numbers[at]), int(numbers[end - 1]) + 1
+        yield run.read(lo, hi, fields).take(pa.array(numbers[at:end] - lo))
+        at = end
