@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from vsync.connectors import columns as cols
+from vsync.connectors import files
 from vsync.connectors.base import Acked, Bounds, Column, Description, Fingerprint, KeyRange, Loss
 from vsync.errors import Problem, SourceChangedError, SourceError, TargetError, TooLargeError, TransientError
 from vsync.rows import Rules, arrow_type
@@ -291,7 +291,10 @@ class ModelTarget:
     def seams(self, collection: str, partition: str | None) -> Sequence[Any]:  # noqa: ARG002
         return ()
 
-    def finish(self, spec_digest: str) -> None:
+    def note(self, spec_digest: str, sources: Sequence[str]) -> None:
+        """Do nothing: a server has no place for it."""
+
+    def finish(self) -> None:
         """Seal nothing."""
 
     def unfinished(self) -> bool:
@@ -477,13 +480,10 @@ class ModelSource:
             for f, column in zip(fields, held.columns, strict=True)
         )
 
-    def cut(self, columns: Sequence[str], chunk_bytes: int) -> list[Bounds]:
+    def cut(self, columns: Sequence[str], chunk_bytes: int, seams: Sequence[Any] = ()) -> list[Bounds]:
         chosen = cols.pick(self._columns(), columns, "model")
         step = max(1, int(chunk_bytes / max(1.0, sum(c.row_bytes for c in chosen))))
-        found = [key for block in list(self.reader.keys()) for key in block.to_pylist()]
-        ends: list[Any] = [None, *found[step::step], None]
-        ranges = [KeyRange(lo, hi) for lo, hi in pairwise(ends)] if found else []
-        return [Bounds(i * step, min((i + 1) * step, len(found)), keys) for i, keys in enumerate(ranges)]
+        return files.cut_keys(self.reader.keys(), step, seams)
 
     def read(self, bounds: Bounds, columns: Sequence[str]) -> pa.RecordBatch:
         if bounds.keys is None:

@@ -93,6 +93,12 @@ class Sources:
             return self.database(said).source(options["collection"], partition, where=where, load=load)
         return open_source(said.kind, Path(self.spec.folder) / path, options)
 
+    @property
+    def labels(self) -> list[str]:
+        """The databases that are open, for people."""
+        with self._lock:
+            return sorted({database.label for database in self._databases.values()})
+
     def database(self, said: InDatabase) -> Database:
         """Open the database of a source, or find it open."""
         key = json.dumps(said.place, sort_keys=True)

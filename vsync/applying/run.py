@@ -216,7 +216,8 @@ def _step(run: Run, step: s.Step) -> None:
             _change(run, step, progress)
         case s.Finish():
             raise_mismatches(run.settled)
-            run.retry.call(run.target.finish, run.plan.spec_digest)
+            run.target.note(run.plan.spec_digest, run.copier.worker.sources.labels)
+            run.retry.call(run.target.finish)
         case s.DropCollection(name) | s.DropIndex(name, _) | s.Release(name):
             _owe(run, name)
             _change(run, step, progress)

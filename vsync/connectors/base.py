@@ -216,6 +216,9 @@ class CollectionSource(Source, Protocol):
     where it is another collection by now, or not there or loaded any more.
     """
 
+    def cut(self, columns: Sequence[str], chunk_bytes: int, seams: Sequence[Key] = ()) -> list[Bounds]:
+        """Cut all keys into ranges of about ``chunk_bytes``; where it can, at ``seams``, ascending keys."""
+
     @property
     def reader(self) -> Reader:
         """What it holds, asked by keys."""
@@ -346,7 +349,10 @@ class Target(Database, Protocol):
     def seams(self, collection: str, partition: str | None) -> Sequence[Key]:
         """Name keys, ascending, at which rows are best cut: what lies between two may be here already."""
 
-    def finish(self, spec_digest: str) -> None:
+    def note(self, spec_digest: str, sources: Sequence[str]) -> None:
+        """Hear which spec what is written is of, and from which databases; a target that keeps rows keeps that too."""
+
+    def finish(self) -> None:
         """Put the seal on what was written, where this target keeps rows; else there is nothing to do."""
 
     def unfinished(self) -> bool:

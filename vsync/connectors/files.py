@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import glob
 import re
+from bisect import bisect_left
+from collections import deque
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from vsync.connectors.base import Bounds, Fingerprint
+from vsync.connectors.base import Bounds, Fingerprint, KeyRange
 from vsync.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
+
+    from vsync.connectors.base import Key
 
 BLOCK = 64 * 1024
 """Size in bytes of one sample of a file's content."""
@@ -103,6 +110,34 @@ def fingerprint(path: Path, shapes: Sequence[str] = ()) -> Fingerprint:
         raise SourceError(f"cannot be read: {error.strerror}", where=str(path)) from error
     digest.update("\n".join(shapes).encode())
     return Fingerprint(digest.hexdigest(), modified)
+
+
+def cut_keys(blocks: Iterable[pa.Array], step: int, seams: Sequence[Key] = ()) -> list[Bounds]:
+    """Cut keys, ascending, into ranges of at most ``step``; the first is open below and the last one above.
+
+    Where there are ``seams``, ascending keys, cuts fall on them too: what lies between two may be known already. Of two
+    neighbours that are half a range together the seam is left out, so that ranges do not get ever smaller.
+    """
+    cuts: list[tuple[int, Any, bool]] = []
+    rows, waiting = 0, deque[Any](seams)
+    for block in filter(len, blocks):
+        last, marks = block[-1].as_py(), list[int]()
+        while waiting and waiting[0] <= last:
+            marks.append(bisect_left(range(len(block)), waiting.popleft(), key=lambda at: block[at].as_py()))
+        for place in (*(rows + mark for mark in marks), None):
+            end = rows + len(block) if place is None else place
+            cuts = cuts or [(0, None, False)]
+            while cuts[-1][0] + step < end:
+                row = cuts[-1][0] + step
+                cuts.append((row, block[row - rows].as_py(), False))
+            if place is not None and place > cuts[-1][0]:
+                cuts.append((place, block[place - rows].as_py(), True))
+        rows += len(block)
+    kept: list[tuple[int, Any]] = []
+    for (row, key, seam), end in zip(cuts, [*(row for row, _, _ in cuts[1:]), rows], strict=True):
+        if not (kept and seam and end - kept[-1][0] <= step // 2):
+            kept.append((row, key))
+    return [Bounds(lo, hi, KeyRange(key, end)) for (lo, key), (hi, end) in pairwise([*kept, (rows, None)])]
 
 
 def cut(rows: int, row_bytes: float, chunk_bytes: int, *, whole: int = 1) -> list[Bounds]:

@@ -100,7 +100,8 @@ def cut_of(
     """Cut a collection: what of it is not on the target where that can be told by its keys, else all of it."""
     chunk_bytes = spec.defaults.chunk_bytes
     if there is None or not _comparable(spec, wanted, data, there):
-        return tuple(source.cut(columns, chunk_bytes))
+        seams = target.seams(wanted.declared.name, data.partition) if target.keeps else ()
+        return tuple(source.cut(columns, chunk_bytes, seams))
     row_bytes = sum(c.row_bytes for c in source.describe().columns if c.name in columns)
     held = target.reader(there.schema, None)
     return tuple(missing(source.reader.keys(), held.keys(), max(1, int(chunk_bytes / max(row_bytes, 1)))))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import xxhash
 
 from vsync.connectors import columns as cols
+from vsync.connectors import files
 from vsync.connectors.base import Bounds, Column, Description, Fingerprint, KeyRange
 from vsync.connectors.milvus import ddl, keys, live, loads
 from vsync.connectors.milvus.capabilities import LITE
@@ -82,23 +82,16 @@ class MilvusSource:
             collection=replace(found, schema=replace(found.schema, aliases=mine)),
         )
 
-    def cut(self, columns: Sequence[str], chunk_bytes: int) -> list[Bounds]:
+    def cut(self, columns: Sequence[str], chunk_bytes: int, seams: Sequence[Key] = ()) -> list[Bounds]:
         """Scan the keys and cut them into ranges; only where a range begins is kept."""
         self._open()
         with self._told():
             chosen = cols.pick(self._columns(self._schema, self._row_bytes()), columns, self._locator)
             step = max(1, int(chunk_bytes / max(1.0, sum(c.row_bytes for c in chosen))))
-            firsts: list[Key] = []
-            rows, last, blocks = 0, None, self._reader.keys()
-            for block in blocks:
-                firsts += [block[at].as_py() for at in range(-rows % step, len(block), step)]
-                rows, last = rows + len(block), block[-1].as_py()
-            self._refuse_hidden_key(last)
-        return [
-            Bounds(at * step, min((at + 1) * step, rows), KeyRange(lo, hi))
-            for at, (lo, hi) in enumerate(pairwise([None, *firsts[1:], None]))
-            if rows
-        ]
+            last: list[Key] = []
+            bounds = files.cut_keys(_noting(self._reader.keys(), last), step, seams)
+            self._refuse_hidden_key(last[0] if last else None)
+        return bounds
 
     def read(self, bounds: Bounds, columns: Sequence[str]) -> pa.RecordBatch:
         """Read the rows that the range of keys has now, ascending."""
@@ -227,6 +220,13 @@ class MilvusSource:
         fields = [(f.name, str(f), f.primary, f.auto_id, f.nullable) for f in schema.fields]
         telling = (self._client.identity, found.id, fields, schema.dynamic, self._partition, self._where)
         return xxhash.xxh3_128(repr(telling).encode()).hexdigest()
+
+
+def _noting(blocks: Iterator[pa.Array], last: list[Key]) -> Iterator[pa.Array]:
+    """Pass blocks of keys on, and note the last key."""
+    for block in blocks:
+        last[:] = [block[-1].as_py()]
+        yield block
 
 
 def _is_loose(kind: pa.DataType) -> bool:

@@ -198,7 +198,10 @@ class MilvusTarget:
         """Name no keys: what is sent is sent, wherever it is cut."""
         return ()
 
-    def finish(self, spec_digest: str) -> None:
+    def note(self, spec_digest: str, sources: Sequence[str]) -> None:
+        """Do nothing: a server has no place for it."""
+
+    def finish(self) -> None:
         """Do nothing: what a server acknowledged is there."""
 
     def unfinished(self) -> bool:

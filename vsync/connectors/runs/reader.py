@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vsync.connectors.base import KeyRange
+from vsync.connectors.columns import row_bytes as row_bytes_of
 from vsync.connectors.runs.run import STEP, Span, below, key_at, locate, span_of
+from vsync.rows import arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,16 +20,25 @@ if TYPE_CHECKING:
 
     from vsync.connectors.base import Key
     from vsync.connectors.runs.run import Run
+    from vsync.schema import Collection
+
+BLOCK_BYTES = 16 << 20
+"""About how much is read at once."""
+TEXT_BYTES = 1024
+"""What a text, JSON or array is taken for there."""
 
 
 class RunsReader:
     """See :class:`vsync.connectors.base.Reader`. ``runs`` are in the order they were written, and do not change.
 
-    ``schema`` is that of the rows, ``key`` names the primary key.
+    ``where``: only the rows that it is true of are there; see :mod:`vsync.rows.filter` for the language.
     """
 
-    def __init__(self, runs: Sequence[Run], schema: pa.Schema, key: str) -> None:
-        self._runs, self.schema, self._key = tuple(runs), schema, key
+    def __init__(self, runs: Sequence[Run], collection: Collection, *, where: str | None = None) -> None:
+        self._runs, self._key = tuple(run for run in runs if run.rows), collection.primary.name
+        self._fields = collection.columns
+        self._schema = arrow_schema(collection.columns)
+        self._where = _parsed(where, collection)
 
     def keys(self) -> Iterator[pa.Array]:
         """Scan all primary keys in blocks, ascending."""
@@ -37,35 +48,45 @@ class RunsReader:
         """Read the rows of a range, ascending by key."""
         return self._joined(self.scan(keys, fields), fields)
 
-    def scan(self, keys: KeyRange, fields: Sequence[str], step: int = STEP) -> Iterator[pa.RecordBatch]:
-        """Read the rows of a range in blocks of about ``step`` rows."""
+    def scan(self, keys: KeyRange, fields: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Read the rows of a range in blocks of about ``BLOCK_BYTES``."""
+        wanted = list(dict.fromkeys([*fields, *(self._where.fields if self._where else ())]))
+        row_bytes = sum(row_bytes_of(self._schema.field(f).type, TEXT_BYTES) for f in wanted)
         spans = [span_of(run, age, keys) for age, run in enumerate(self._runs)]
-        blocks = (self._merged(block, fields) for block in in_blocks(spans, step))
-        return (rows for rows in blocks if rows.num_rows)
+        for block in in_blocks(spans, max(1, min(STEP, int(BLOCK_BYTES / row_bytes)))):
+            rows = self._filtered(self._merged(block, wanted)).select(list(fields))
+            if rows.num_rows:
+                yield rows
 
     def fetch(self, keys: pa.Array, fields: Sequence[str]) -> pa.RecordBatch:
         """Read the rows with these keys."""
+        wanted = list(dict.fromkeys([*fields, *(self._where.fields if self._where else ())]))
         parts: list[pa.RecordBatch] = []
         for run in reversed(self._runs):
             numbers = locate(run, keys)
             if not run.removes:
-                parts += _rows_at(run, np.sort(numbers[numbers >= 0]), fields)
+                parts += _rows_at(run, np.sort(numbers[numbers >= 0]), wanted)
             keys = keys.filter(pa.array(numbers < 0))
-        return self._joined(parts, fields)
+        return self._filtered(self._joined(parts, wanted)).select(list(fields))
 
     def holds(self, keys: pa.Array) -> NDArray[np.bool_]:
-        """Tell for each key whether there is a row of it."""
-        held, open_ = np.zeros(len(keys), np.bool_), np.ones(len(keys), np.bool_)
+        """Tell for each key whether there is a row of it, whatever ``where`` says."""
+        held, unknown = np.zeros(len(keys), np.bool_), np.ones(len(keys), np.bool_)
         for run in reversed(self._runs):
-            found = open_ & (locate(run, keys) >= 0)
+            found = unknown & (locate(run, keys) >= 0)
             held |= found & (not run.removes)
-            open_ &= ~found
+            unknown &= ~found
         return held
 
     def count(self, keys: KeyRange) -> int:
         """Count the rows of a range."""
+        if self._where is not None:
+            return sum(rows.num_rows for rows in self.scan(keys, [self._key]))
         spans = [span_of(run, age, keys) for age, run in enumerate(self._runs)]
         return sum(_count(block) for block in in_blocks(spans, STEP))
+
+    def _filtered(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        return rows if self._where is None else rows.filter(self._where.mask(rows, self._fields))
 
     def _merged(self, block: Sequence[Span], fields: Sequence[str]) -> pa.RecordBatch:
         """Read a block of spans as what they come to."""
@@ -83,7 +104,9 @@ class RunsReader:
         return pa.Table.from_batches(found).combine_chunks().to_batches()[0] if found else self._empty(fields)
 
     def _empty(self, fields: Sequence[str]) -> pa.RecordBatch:
-        return pa.RecordBatch.from_arrays([pa.array([], self.schema.field(f).type) for f in fields], names=list(fields))
+        return pa.RecordBatch.from_arrays(
+            [pa.array([], self._schema.field(f).type) for f in fields], names=list(fields)
+        )
 
 
 def in_blocks(spans: Iterable[Span], step: int) -> Iterator[list[Span]]:
@@ -149,3 +172,11 @@ def _rows_at(run: Run, numbers: NDArray[np.int64], fields: Sequence[str]) -> Ite
         lo, hi = int(numbers[at]), int(numbers[end - 1]) + 1
         yield run.read(lo, hi, fields).take(pa.array(numbers[at:end] - lo))
         at = end
+
+
+def _parsed(where: str | None, collection: Collection) -> Any:
+    if where is None:
+        return None
+    from vsync.rows.filter import parse
+
+    return parse(where, collection)

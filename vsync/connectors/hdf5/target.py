@@ -1,0 +1,255 @@
+"""A folder of HDF5 files as a target: ``COLLECTION/PARTITION.h5``, and beside them a spec that imports them again.
+
+What is written goes to parts first (:mod:`vsync.connectors.hdf5.parts`), each durable when it is acknowledged. In the
+end they are put together with what was there into a new file, which takes the old one's name. So a file is whole at any
+moment, and what was interrupted goes on where it stopped. See docs/export.md for the form of the files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from vsync import schema_json
+from vsync.connectors.base import KeyRange, Loss
+from vsync.connectors.hdf5.kept import FORMAT, FORMAT_VERSION, MILVUSDM, KeptFile, names_of
+from vsync.connectors.hdf5.layout import Filters, has_zero, is_text
+from vsync.connectors.hdf5.parts import Parts, cannot_write, put, sync_folder, write_whole
+from vsync.connectors.hdf5.write import write_file
+from vsync.connectors.runs.reader import RunsReader
+from vsync.connectors.runs.run import STEP
+from vsync.connectors.runs.target import DEFAULT_PARTITION, Kept, RunsTarget
+from vsync.errors import LockedError, Problem, TargetError
+from vsync.schema import DYNAMIC_FIELD, Collection, DataType
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from vsync.connectors.base import Key
+    from vsync.connectors.runs.run import Run
+    from vsync.schema import Field
+
+DESCRIPTION = "collection.json"
+PARTS = ".parts"
+LOCK = ".lock"
+
+
+def open_target(place: str, *, compression: str = "none", layout: str = "vsync") -> RunsTarget:
+    """Open a folder to keep collections in; it need not be there."""
+    return RunsTarget(Folder(Path(place), compression, layout))
+
+
+class Folder:
+    """See :class:`vsync.connectors.runs.target.Keeper`."""
+
+    def __init__(self, path: Path, compression: str, layout: str) -> None:
+        self._path, self._layout = path, layout
+        self._filters = Filters.of(compression)
+        self.identity = f"hdf5:{path.resolve()}"
+        self.label = str(path)
+        self._lock = threading.RLock()
+        self._held: TextIO | None = None
+        self._files: dict[Path, KeptFile] = {}
+        self._parts: dict[Path, Parts] = {}
+        self._notes: dict[str, str] = {}
+
+    def names(self) -> list[str]:
+        """List the collections: folders with a description."""
+        return sorted(p.parent.name for p in self._path.glob(f"*/{DESCRIPTION}")) if self._path.is_dir() else []
+
+    def kept(self, name: str) -> Kept | None:
+        """Read a description."""
+        path = self._path / name / DESCRIPTION
+        try:
+            said = json.loads(path.read_text("utf-8"))
+            return Kept(said["id"], schema_json.from_json(Collection, said["collection"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            hint = "it is not of vsync, or damaged: export into another folder"
+            raise TargetError(f"cannot be read: {error}", where=str(path), hint=hint) from error
+
+    def save(self, name: str, kept: Kept) -> None:
+        """Write a description."""
+        self._hold()
+        said = {FORMAT: FORMAT_VERSION, "id": kept.id, "collection": schema_json.to_json(kept.schema)}
+        text = json.dumps(said, ensure_ascii=False, indent=2)
+        write_whole(self._path / name / DESCRIPTION, lambda file: file.write(text.encode()))
+
+    def drop(self, name: str) -> None:
+        """Remove a collection: its description first, for that is what makes it one."""
+        self._hold()
+        folder = self._path / name
+        with self._lock:
+            for path in [p for p in self._files if p.parent == folder]:
+                self._files.pop(path).close()
+            self._parts = {p: parts for p, parts in self._parts.items() if folder not in p.parents}
+            try:
+                (folder / DESCRIPTION).unlink(missing_ok=True)
+                if folder.is_dir():
+                    sync_folder(folder)
+                    shutil.rmtree(folder)
+            except OSError as error:
+                raise cannot_write(folder, error) from error
+
+    def runs(self, name: str, partition: str) -> Sequence[Run]:
+        """Give the file, and the parts that are not in it yet."""
+        path, parts = self._file(name, partition), self._parts_of(name, partition)
+        base = None if parts.replaces else self._opened(path)
+        return [*([base] if base is not None else []), *parts.runs()]
+
+    def add(self, name: str, partition: str, batch: pa.RecordBatch, *, removes: bool) -> None:
+        """Write a part."""
+        self._hold()
+        self._parts_of(name, partition).add(batch, removes=removes)
+
+    def clear(self, name: str, partition: str) -> None:
+        """Write a part that says so: the file stays until there is another."""
+        self._hold()
+        if self.runs(name, partition):
+            self._parts_of(name, partition).clear()
+
+    def _put_together(self, name: str, partition: str, schema: Collection) -> None:
+        """Write the rows of all runs to a new file, and give it the old one's name."""
+        path, parts = self._file(name, partition), self._parts_of(name, partition)
+        these, runs = parts.all, self.runs(name, partition)
+        fields = [f for f in schema.columns if f.name in names_of(schema, self._layout)]
+        rows = RunsReader(runs, schema).scan(KeyRange(), [f.name for f in fields])
+        attributes = {"partition": partition, "layout": self._layout, **self._notes}
+        zeros = {f.name for f in fields if any(holds_zero(run, f) for run in runs)}
+        new = self._path / name / PARTS / f"{path.name}.new"
+        try:
+            new.parent.mkdir(parents=True, exist_ok=True)
+            write_file(new, schema, self._layout, rows, self._filters, attributes, zeros)
+            with new.open("rb") as file:
+                os.fsync(file.fileno())
+            with self._lock:
+                put(new, path)
+                if path in self._files:
+                    self._files.pop(path).close()
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        parts.remove(these)
+
+    def note(self, spec_digest: str, sources: Sequence[str]) -> None:
+        """Hear what stands in the attributes of the files."""
+        self._notes = {"spec_digest": spec_digest, "sources": json.dumps(list(sources), ensure_ascii=False)}
+
+    def finish(self) -> None:
+        """Put each partition's parts and its file together into a new file."""
+        for name, kept, partition in self._unfinished():
+            self._hold()
+            self._put_together(name, partition, kept.schema)
+        for name in self.names():
+            shutil.rmtree(self._path / name / PARTS, ignore_errors=True)
+
+    def unfinished(self) -> bool:
+        """Tell whether there are parts that are in no file, or partitions that have none."""
+        return any(True for _ in self._unfinished())
+
+    def _unfinished(self) -> Iterator[tuple[str, Kept, str]]:
+        for name in self.names():
+            kept = self.kept(name)
+            for partition in kept.partitions if kept else ():
+                if kept and (self._parts_of(name, partition) or not self._file(name, partition).exists()):
+                    yield name, kept, partition
+
+    def seams(self, name: str, partition: str) -> Sequence[Key]:  # noqa: ARG002
+        """Name no keys: a file is written whole."""
+        return ()
+
+    def conflicts(self, desired: Collection) -> list[Problem]:
+        """Name what the layout of MilvusDM has no place for."""
+        if self._layout != MILVUSDM:
+            return []
+        where = f"collection.{desired.name}"
+        vectors = [f for f in desired.fields if f.type.is_vector]
+        wrong = [f.name for f in desired.fields if f.primary and f.type is not DataType.INT64]
+        kinds = {DataType.FLOAT_VECTOR, DataType.BINARY_VECTOR}
+        wrong += [f.name for f in vectors if f.type not in kinds]
+        hint = "leave layout: out"
+        problems = [Problem(f"layout: milvusdm holds no {desired.field(n)}: {n}", where, hint) for n in wrong]
+        if len(vectors) != 1:
+            problems.append(Problem(f"layout: milvusdm holds one vector, {where} has {len(vectors)}", where, hint))
+        return problems
+
+    def nearest(self, desired: Collection, fixed: Container[str]) -> tuple[Collection, list[Loss]]:  # noqa: ARG002
+        """Keep everything; the layout of MilvusDM keys and vectors alone."""
+        kept = names_of(desired, self._layout) if desired.fields else {}
+        left_out = [f for f in desired.fields if f.name not in kept]
+        names = [f.name for f in left_out]
+        if self._layout == MILVUSDM and desired.dynamic:
+            names.append(DYNAMIC_FIELD)
+            desired = replace(desired, dynamic=False)
+        what = "layout: milvusdm has no place for it"
+        losses = [Loss("lost", f"collection.{desired.name}.field.{name}", what, harmful=True) for name in names]
+        return replace(desired, fields=tuple(f for f in desired.fields if f not in left_out)), losses
+
+    def close(self) -> None:
+        """Close the files and let go of the folder."""
+        with self._lock:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+            if self._held is not None:
+                self._held.close()
+                self._held = None
+
+    def _hold(self) -> None:
+        """Have the folder to ourselves from the first change on; the kernel gives it back when this process ends."""
+        with self._lock:
+            if self._held is not None:
+                return
+            try:
+                self._path.mkdir(parents=True, exist_ok=True)
+                held = (self._path / LOCK).open("w")
+            except OSError as error:
+                raise cannot_write(self._path, error) from error
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                held.close()
+                hint = "wait until the other vsync has ended"
+                raise LockedError("another process exports into this folder", where=self.label, hint=hint) from error
+            self._held = held
+
+    def _file(self, name: str, partition: str) -> Path:
+        unnamed = self._layout == MILVUSDM and partition == DEFAULT_PARTITION
+        return self._path / name / ("None.h5" if unnamed else f"{partition}.h5")
+
+    def _opened(self, path: Path) -> KeptFile | None:
+        with self._lock:
+            if path not in self._files:
+                if not path.exists():
+                    return None
+                self._files[path] = KeptFile(path)
+            return self._files[path]
+
+    def _parts_of(self, name: str, partition: str) -> Parts:
+        folder = self._path / name / PARTS / partition
+        with self._lock:
+            if folder not in self._parts:
+                kept = self.kept(name)
+                if kept is None:
+                    raise TargetError(f"there is no collection {name}", where=self.label)
+                self._parts[folder] = Parts(folder, kept.schema.primary.name)
+            return self._parts[folder]
+
+
+def holds_zero(run: Run, field: Field) -> bool:
+    """Tell whether a text of a run holds a zero byte, at which HDF5 would end it; a file says so by how it lies."""
+    if isinstance(run, KeptFile):
+        return run.is_cut(field.name)
+    if run.removes or not is_text(field):
+        return False
+    return any(
+        has_zero(run.read(lo, min(lo + STEP, run.rows), [field.name]).column(0)) for lo in range(0, run.rows, STEP)
+    )
