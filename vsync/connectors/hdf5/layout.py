@@ -102,7 +102,8 @@ class Columns:
             self._offsets(name, "offsets", lengths)
             self._add(f"{name}/bytes", data)
             return
-        rows = array.fill_null("" if pa.types.is_string(array.type) else b"").cast(pa.binary()).to_pylist()
+        coded = array.fill_null("" if pa.types.is_string(array.type) else b"").cast(pa.binary())
+        rows = coded.to_pylist()  # not a vector: text
         self._add(name, np.array(rows, dtype=object), h5py.string_dtype())
 
     def _offsets(self, name: str, word: str, lengths: np.ndarray[Any, Any]) -> None:
