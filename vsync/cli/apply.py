@@ -26,46 +26,67 @@ if TYPE_CHECKING:
     from vsync.spec import Spec
 
 
+_OPTIONS: list[Callable[..., Any]] = [
+    click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line."),
+    click.option("--transfers", type=click.IntRange(1, 64), help="Requests in flight, where the target bears it."),
+    click.option("--bwlimit", type=Rate(), metavar="RATE", help="Send at most so many bytes a second: 50M."),
+    click.option(
+        "--tpslimit", type=click.FloatRange(min=0, min_open=True), help="Send at most so many requests a second."
+    ),
+    click.option(
+        "--max-duration", type=Duration(), metavar="TIME", help="Stop starting chunks after this: 6h. Exit 8."
+    ),
+    downtime_options,
+    click.option(
+        "--stats", type=Duration(), default="30s", metavar="TIME", help="Without a terminal, a line every so often."
+    ),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first chunk that cannot be done."),
+]
+
+
+def apply_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of how a plan is carried out."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
 @vsync.command()
 @click.argument("what", metavar="[SPEC | PLANFILE]", type=click.Path(path_type=Path), default=Path("vsync.yaml"))
 @plan_options
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
-@click.option("--transfers", type=click.IntRange(1, 64), help="Requests in flight, where the target bears it.")
-@click.option("--bwlimit", type=Rate(), metavar="RATE", help="Send at most so many bytes a second: 50M.")
-@click.option("--tpslimit", type=click.FloatRange(min=0, min_open=True), help="Send at most so many requests a second.")
-@click.option("--max-duration", type=Duration(), metavar="TIME", help="Stop starting chunks after this: 6h. Exit 8.")
-@downtime_options
-@click.option(
-    "--stats", type=Duration(), default="30s", metavar="TIME", help="Without a terminal, a line every so often."
-)
-@click.option("--fail-fast", is_flag=True, help="Stop at the first chunk that cannot be done.")
+@apply_options
 @click.option("--restart", multiple=True, metavar="ADDR", help="Copy all rows of this address again.")
 def apply(what: Path, variables: dict[str, str], choice: Choice, state: Path | None, **options: Any) -> None:
     """Make the target hold what the spec says, or carry out a saved plan. Run it again to go on."""
-    from vsync import api
-    from vsync.report import jsonl
-    from vsync.report.progress import ProgressReport
-
-    as_json = options["as_json"]
     saved = saved_plan(what)
     if saved and options["restart"]:
         raise UsageError("a saved plan is carried out as it was approved", hint="give --restart with the spec")
     choice = replace(choice, restart=options["restart"])
-    subject = saved or load(what, variables)
+    carry_out(saved or load(what, variables), f"vsync plan {what}", state, choice, options)
+
+
+def carry_out(
+    subject: Spec | Plan, look_with: str, state: Path | None, choice: Choice, options: dict[str, Any]
+) -> None:
+    """Apply a spec or a saved plan as the options say, and show what happens; ``look_with`` shows the plan alone."""
+    from vsync import api
+    from vsync.report import jsonl
+    from vsync.report.progress import ProgressReport
+
     stop = _stop_on_signals()
     try:
-        if as_json:
+        if options["as_json"]:
             result = api.apply(
                 subject, state=state, choice=choice, settings=_settings(options), stop=stop, report=jsonl.say_event,
-                confirm=_confirm(what, subject, state, options),
+                confirm=_confirm(look_with, subject, state, options),
             )  # fmt: skip
             jsonl.say("summary", empty=result.plan.empty, balance=[asdict(s) for s in result.settled])
             return
         with ProgressReport(options["stats"]) as report:
             result = api.apply(
                 subject, state=state, choice=choice, settings=_settings(options), stop=stop, report=report,
-                confirm=_confirm(what, subject, state, options, report),
+                confirm=_confirm(look_with, subject, state, options, report),
             )  # fmt: skip
     except StoppedError as e:
         raise StoppedError(
@@ -121,7 +142,7 @@ def _stop_on_signals() -> Stop:
 
 
 def _confirm(
-    what: Path, subject: Spec | Plan, state: Path | None, options: dict[str, Any], report: Any = None
+    look_with: str, subject: Spec | Plan, state: Path | None, options: dict[str, Any], report: Any = None
 ) -> Callable[[Plan], bool]:
     """Make the question that is asked before a spec is applied; a saved plan was approved when it was saved."""
 
@@ -135,7 +156,7 @@ def _confirm(
         if not sys.stdin.isatty():
             raise ConflictError(
                 "nobody can be asked: this is no terminal",
-                hint=f"look at it with vsync plan {what}, then add --auto-approve, or apply a saved plan",
+                hint=f"look at it with {look_with}, then add --auto-approve, or apply a saved plan",
             )
         if report is not None:
             report.pause()

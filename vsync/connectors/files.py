@@ -134,7 +134,7 @@ def cut_keys(blocks: Iterable[pa.Array], step: int, seams: Sequence[Key] = ()) -
                 cuts.append((place, block[place - rows].as_py(), True))
         rows += len(block)
     kept: list[tuple[int, Any]] = []
-    for (row, key, seam), end in zip(cuts, [*(row for row, _, _ in cuts[1:]), rows], strict=True):
+    for (row, key, seam), (end, _, _) in pairwise([*cuts, (rows, None, False)]):
         if not (kept and seam and end - kept[-1][0] <= step // 2):
             kept.append((row, key))
     return [Bounds(lo, hi, KeyRange(key, end)) for (lo, key), (hi, end) in pairwise([*kept, (rows, None)])]

@@ -29,8 +29,8 @@ class FileKind:
 class StoreKind:
     """A kind of place that vsync itself keeps collections in: the module that opens it, and its options.
 
-    An option is one of some words. ``remote``: it may be a URL. ``snapshots``: it holds many states, each of which can
-    be read.
+    An option is one of some words, or any name where there are none. ``remote``: it may be a URL. ``snapshots``: it
+    holds many states, each of which can be read.
     """
 
     module: str
@@ -51,7 +51,7 @@ STORE_KINDS: dict[str, StoreKind] = {
         "vsync.connectors.hdf5.target",
         {"compression": ("none", "gzip", "bitshuffle-lz4", "zstd"), "layout": ("vsync", "milvusdm")},
     ),
-    "backup": StoreKind("vsync.connectors.backup", remote=True, snapshots=True),
+    "backup": StoreKind("vsync.connectors.backup", {"name": ()}, remote=True, snapshots=True),
 }
 
 

@@ -206,7 +206,9 @@ def _target() -> Json:
     for kind, known in STORE_KINDS.items():
         folder = "A folder, relative to the spec's" + (", or s3://BUCKET/PREFIX" if known.remote else "")
         place = {"type": "string", "description": folder}
-        options = {name: {"enum": list(words)} for name, words in known.options.items()}
+        options = {
+            name: {"enum": list(words)} if words else {"type": "string"} for name, words in known.options.items()
+        }
         long = {
             "type": "object",
             "properties": {"path": place, **options},

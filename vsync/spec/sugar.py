@@ -123,10 +123,10 @@ class _Sugar:
             if key not in known:
                 hint = values.one_of(key, ["path", *known])
                 self.report.add(written.at, f"unknown key '{key}' in a target of kind {kind}", hint)
-            elif written.value in known[key]:
+            elif written.value in known[key] or (not known[key] and isinstance(written.value, str)):
                 fitting[key] = written
             elif written.value is not BAD:
-                hint = values.one_of(written.value, known[key])
+                hint = values.one_of(written.value, known[key]) if known[key] else "write a name"
                 self.report.add(written.mark, f"{values.show(written.value)} is not known here", hint)
         return replace(
             node, value={"kind": Node(kind, inner.at), "path": path, "options": replace(node, value=fitting)}
