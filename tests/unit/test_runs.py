@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsync.connectors.base import KeyRange
+from vsync.connectors.base import Bounds, KeyRange
 from vsync.connectors.files import cut_keys
 from vsync.connectors.runs import reader as reading
 from vsync.connectors.runs import run as running
@@ -114,3 +114,18 @@ def test_what_was_appended_is_a_range_of_its_own() -> None:
     seams = [0, *(b.keys.lo for b in first[1:] if b.keys and b.keys.lo is not None), 100]
     again = cut_keys([pa.array(range(106))], 10, seams)
     assert [(b.lo, b.hi) for b in again] == [*((b.lo, b.hi) for b in first), (100, 106)]
+
+
+def test_runs_that_do_not_overlap_are_cut_where_they_begin() -> None:
+    runs = [
+        run_of(DataType.INT64, set(range(lo, hi)), 0, removes=False) for lo, hi in ((6, 9), (0, 3), (3, 6), (20, 24))
+    ]
+    reader = RunsReader(runs, collection(DataType.INT64))
+    assert reader.pieces(6) == [
+        Bounds(0, 6, KeyRange(None, 6)),
+        Bounds(6, 9, KeyRange(6, 20)),
+        Bounds(9, 13, KeyRange(20, None)),
+    ]
+    assert reader.pieces(3) == [], "a run is larger than that"
+    assert RunsReader([*runs, runs[0]], collection(DataType.INT64)).pieces(6) == [], "two say of one key"
+    assert RunsReader([], collection(DataType.INT64)).pieces(6) == []

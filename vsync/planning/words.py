@@ -17,7 +17,7 @@ LISTED = 20
 
 def describe(step: Step, plan: Plan) -> str:
     """Say a step in words: ``create-index words vector HNSW COSINE M=16``."""
-    return f"{step.kind} {_subject(step, plan)}"
+    return f"{step.kind} {_subject(step, plan)}".rstrip()
 
 
 def _subject(step: Step, plan: Plan) -> str:

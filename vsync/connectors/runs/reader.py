@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vsync.connectors.base import KeyRange
+from vsync.connectors.base import Bounds, KeyRange
 from vsync.connectors.columns import row_bytes as row_bytes_of
 from vsync.connectors.runs.run import STEP, Span, below, key_at, locate, span_of
 from vsync.rows import arrow_schema
@@ -84,6 +85,23 @@ class RunsReader:
             return sum(rows.num_rows for rows in self.scan(keys, [self._key]))
         spans = [span_of(run, age, keys) for age, run in enumerate(self._runs)]
         return sum(_count(block) for block in in_blocks(spans, STEP))
+
+    def pieces(self, step: int) -> list[Bounds]:
+        """Cut where runs begin, without a look at the keys; nothing where runs overlap or are larger than ``step``.
+
+        Small neighbours are put together.
+        """
+        runs = sorted(self._runs, key=lambda run: _order(run.first))
+        apart = all(below(one.last, other.first) for one, other in pairwise(runs))
+        if self._where is not None or not apart or any(run.removes or run.rows > step for run in runs):
+            return []
+        cuts: list[tuple[int, Key | None]] = []
+        rows = 0
+        for run, end in zip(runs, accumulate(run.rows for run in runs), strict=True):
+            if not cuts or end - cuts[-1][0] > step:
+                cuts.append((rows, run.first if cuts else None))
+            rows = end
+        return [Bounds(lo, hi, KeyRange(key, end)) for (lo, key), (hi, end) in pairwise([*cuts, (rows, None)])]
 
     def _filtered(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         return rows if self._where is None else rows.filter(self._where.mask(rows, self._fields))

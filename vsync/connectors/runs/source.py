@@ -61,7 +61,7 @@ class RunsSource:
         """Cut the keys into ranges."""
         chosen = cols.pick(self._columns, columns, self._locator)
         step = max(1, int(chunk_bytes / max(1.0, sum(c.row_bytes for c in chosen))))
-        return cut_keys(self.reader.keys(), step, seams)
+        return self.reader.pieces(step) or cut_keys(self.reader.keys(), step, seams)
 
     def read(self, bounds: Bounds, columns: Sequence[str]) -> pa.RecordBatch:
         """Read the rows of a range of keys, ascending."""
