@@ -98,7 +98,12 @@ def command(words: Sequence[str]) -> list[str]:
 
 def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     """Start an apply whose events can be read from its ``stdout``, unbuffered."""
-    given = command(["apply", "--auto-approve", "--json", *words])
+    return begin(folder, "apply", "--auto-approve", "--json", *words)
+
+
+def begin(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    """Start a command whose events can be read from its ``stdout``, unbuffered."""
+    given = command(words)
     return subprocess.Popen(given, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
 
 

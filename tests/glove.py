@@ -86,3 +86,11 @@ def write_faiss(path: Path, what: Rows) -> None:
 
 def write_numpy(path: Path, what: Rows) -> None:
     np.save(path, what.vectors)
+
+
+def together(*parts: Rows) -> Rows:
+    return Rows(
+        np.concatenate([p.ids for p in parts]),
+        np.concatenate([p.vectors for p in parts]),
+        [word for p in parts for word in p.words],
+    )

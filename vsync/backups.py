@@ -18,7 +18,13 @@ Said = dict[str, Any]
 
 
 def backup_spec(
-    repo: str, source: Said, folder: Path, *, choice: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    repo: str,
+    source: Said,
+    folder: Path,
+    *,
+    choice: Mapping[str, Any],
+    chunk_bytes: str | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Spec:
     """Write the spec that backs a Milvus up; ``source`` is its connection, ``choice`` says what of it.
 
@@ -29,6 +35,7 @@ def backup_spec(
     made: Said = {
         "version": 1,
         "target": {"backup": {"path": repo, "name": name}},
+        **_defaults(chunk_bytes),
         "copy": [{"from": {"milvus": {"at": source, **chosen}}}],
     }
     return _parsed(made, f"backup-{_slug(repo, name)}", folder, environ)
@@ -50,6 +57,7 @@ def restore_spec(
     choice: Mapping[str, Any],
     copy: Mapping[str, Any],
     accept_loss: Sequence[str] = (),
+    chunk_bytes: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Spec:
     """Write the spec that brings a snapshot into a Milvus; ``copy`` is what else holds for every collection."""
@@ -58,6 +66,7 @@ def restore_spec(
     made: Said = {
         "version": 1,
         "target": {"milvus": target},
+        **_defaults(chunk_bytes),
         "copy": [{"from": {"backup": {**source, **chosen}}, **{k: v for k, v in copy.items() if v}}],
     }
     accepted: dict[str, Said] = {}
@@ -71,6 +80,10 @@ def restore_spec(
     if accepted:
         made["collections"] = accepted
     return _parsed(made, f"restore-{_slug(repo, str(snapshot), _place(target))}", folder, environ)
+
+
+def _defaults(chunk_bytes: str | None) -> Said:
+    return {"defaults": {"chunk_bytes": chunk_bytes}} if chunk_bytes else {}
 
 
 def _place(connection: Said) -> str:

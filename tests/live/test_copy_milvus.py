@@ -26,14 +26,6 @@ def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
     return Ends(source, target, tmp_path)
 
 
-def together(*parts: glove.Rows) -> glove.Rows:
-    return glove.Rows(
-        np.concatenate([p.ids for p in parts]),
-        np.concatenate([p.vectors for p in parts]),
-        [word for p in parts for word in p.words],
-    )
-
-
 def copied_and_again_tomorrow(ends: Ends) -> None:
     with ends.old() as client:
         make(client, "words", WORDS)
@@ -48,7 +40,7 @@ def copied_and_again_tomorrow(ends: Ends) -> None:
     # Rows at both ends, between the others, and in a new partition; some are deleted, and some are other rows now.
     before, behind, between, new = glove.rows(0, 3), glove.rows(5_000, 5_300), ROWS[7:9], glove.rows(7_000, 7_004)
     with ends.old() as client:
-        reader.insert(client, "words", together(before, behind[:290]), "common")
+        reader.insert(client, "words", glove.together(before, behind[:290]), "common")
         reader.insert(client, "words", behind[290:], "rare")
         client.create_partition("words", "new")
         reader.insert(client, "words", new, "new")
@@ -60,8 +52,8 @@ def copied_and_again_tomorrow(ends: Ends) -> None:
     assert sum(s["written"] for s in done.of("settled")) == 307
     assert sum(s["there"] for s in done.of("settled")) <= 3, "what is there already is not read again"
     now = WORDS | {
-        "common": together(WORDS["common"], before, behind[:290]),
-        "rare": together(WORDS["rare"], behind[290:]),
+        "common": glove.together(WORDS["common"], before, behind[:290]),
+        "rare": glove.together(WORDS["rare"], behind[290:]),
     }
     ends.content("words", now | {"new": new})
     applies.assert_no_changes(ends.folder)
@@ -137,13 +129,13 @@ def test_two_collections_are_merged_by_the_policy_of_the_spec(ends: Ends) -> Non
     )
     done = applies.apply(ends.folder)
     assert [s["dropped"] for s in done.of("settled")] == [50, 50]
-    ends.content("first", {"_default": together(a, b[50:])})
-    ends.content("last", {"_default": together(a[:250], b)})
+    ends.content("first", {"_default": glove.together(a, b[50:])})
+    ends.content("last", {"_default": glove.together(a[:250], b)})
     applies.assert_no_changes(ends.folder)
     with ends.old() as client:  # a key that is taken from a already, and one that neither had
-        reader.insert(client, "b", together(ROWS[3:4].changed(), ROWS[590:591]))
+        reader.insert(client, "b", glove.together(ROWS[3:4].changed(), ROWS[590:591]))
     applies.apply(ends.folder)
-    ends.content("first", {"_default": together(a, b[50:], ROWS[590:591])})
+    ends.content("first", {"_default": glove.together(a, b[50:], ROWS[590:591])})
     applies.assert_no_changes(ends.folder)
 
 
@@ -221,8 +213,8 @@ def test_what_is_compared_shown_and_moved_of_a_collection_that_is_a_source(ends:
         "words",
         WORDS
         | {
-            "_default": together(ROWS[:200], glove.rows(9_000, 9_001)),
-            "rare": together(WORDS["rare"], glove.rows(0, 2)),
+            "_default": glove.together(ROWS[:200], glove.rows(9_000, 9_001)),
+            "rare": glove.together(WORDS["rare"], glove.rows(0, 2)),
         },
     )
     assert "1 extra" in applies.vsync(folder, "check", "--full").out

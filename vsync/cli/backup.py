@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LOOKING = [
     click.option("--plan", "plan_only", is_flag=True, help="Show the plan, and do nothing."),
+    click.option("--chunk-bytes", metavar="SIZE", help="About how large a range is: 16MiB."),
     click.option("--show-spec", is_flag=True, help="Print the spec that this command makes, and do nothing."),
 ]
 _CHOOSING = [
@@ -72,7 +73,7 @@ def backup(places: tuple[str, ...], origin: str | None, state: Path | None, **op
         "where": options["where"],
         "load_source": options["load_source"],
     }
-    made = backup_spec(repo, source, Path.cwd(), choice=choice, environ=os.environ)
+    made = backup_spec(repo, source, Path.cwd(), choice=choice, chunk_bytes=options["chunk_bytes"], environ=os.environ)
     _do(made, state, {**options, "auto_approve": True})
 
 
@@ -104,7 +105,8 @@ def restore(repo: str, snapshot: str | None, to: str, state: Path | None, **opti
     copy = {"rename": options["rename"], "write": options["write"]}
     made = restore_spec(
         repo, snapshot, target, Path.cwd(),
-        choice=choice, copy=copy, accept_loss=options["accept_loss"], environ=os.environ,
+        choice=choice, copy=copy, accept_loss=options["accept_loss"],
+        chunk_bytes=options["chunk_bytes"], environ=os.environ,
     )  # fmt: skip
     _do(made, state, options)
 

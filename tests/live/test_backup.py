@@ -1,0 +1,139 @@
+"""Backups of a real Milvus, and what is restored of them: compared by content, by a reader that is not vsync."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import applies
+import glove
+import pytest
+import reader
+from milvus_sources import Ends, make
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Endpoint
+
+ROWS = glove.rows(1_000, 5_000)
+WORDS = {"_default": ROWS[:2_000], "rare": ROWS[2_000:]}
+SMALL = "200KiB"
+
+
+@pytest.fixture
+def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
+    return Ends(source, target, tmp_path)
+
+
+def backup(ends: Ends, *words: str, code: int = 0) -> applies.Done:
+    done = applies.vsync(
+        ends.folder, "backup", "--from", ends.source.uri, "--database", ends.source.database, "repo", "--json",
+        "--chunk-bytes", SMALL, *words,
+    )  # fmt: skip
+    assert done.code == code, (done.code, done.problems, done.err[-2000:])
+    return done
+
+
+def restore(ends: Ends, *words: str, code: int = 0) -> applies.Done:
+    done = applies.vsync(
+        ends.folder, "restore", "repo", *words, "--to", ends.target.uri, "--database", ends.target.database,
+        "--auto-approve", "--json",
+    )  # fmt: skip
+    assert done.code == code, (done.code, done.problems, done.err[-2000:])
+    return done
+
+
+def snapshots(folder: Path) -> list[dict[str, object]]:
+    done = applies.vsync(folder, "snapshots", "repo", "--json")
+    assert done.code == 0, done.err
+    return [json.loads(line) for line in done.out.splitlines() if '"snapshot"' in line]
+
+
+def stored(folder: Path) -> int:
+    """Give the bytes of all objects."""
+    return sum(p.stat().st_size for p in (folder / "repo" / "objects").rglob("*") if p.is_file())
+
+
+def test_what_is_backed_up_is_restored_whole_and_again_nothing_is_stored_twice(ends: Ends) -> None:
+    with ends.old() as client:
+        make(client, "words", WORDS)
+        client.create_alias("words", "lexicon")
+    backup(ends)
+    assert len(snapshots(ends.folder)) == 1
+    once = stored(ends.folder)
+    backup(ends)
+    assert len(snapshots(ends.folder)) == 2, "nothing changed: a manifest"
+    assert stored(ends.folder) == once
+    restore(ends)
+    ends.content("words", WORDS)
+    with ends.new() as client:
+        assert client.describe_alias("lexicon")["collection_name"] == "words"
+    again = restore(ends)
+    assert again.of("summary")[0]["empty"], "a second restore finds nothing to do"
+
+    new = glove.rows(50_000, 50_040)
+    with ends.old() as client:
+        reader.insert(client, "words", new, "rare")
+        client.delete("words", ids=ROWS.ids[:3].tolist())
+    backup(ends)
+    assert stored(ends.folder) - once < 0.15 * once, "the ranges that changed"
+    restore(ends, "--write", "mirror", "--allow-destroy", "collection.words", "--rename", "{collection}")
+    ends.content("words", {"_default": WORDS["_default"][3:], "rare": glove.together(WORDS["rare"], new)})
+
+
+def test_a_choice_is_restored_under_another_name(ends: Ends) -> None:
+    with ends.old() as client:
+        make(client, "words", WORDS)
+        make(client, "others", {"_default": ROWS[:10]})
+    backup(ends)
+    first = snapshots(ends.folder)[0]["id"]
+    restore(
+        ends, str(first), "--collections", "wo*", "--partitions", "rare", "--where", f"id < {ROWS.ids[2_500]}",
+        "--rename", "{collection}_then",
+    )  # fmt: skip
+    with ends.new() as client:
+        assert client.list_collections() == ["words_then"]
+    ends.content("words_then", {"rare": ROWS[2_000:2_500]})
+    missing = restore(ends, "--collections", "nothing*", code=1)
+    assert "matches no collection" in missing.problems
+
+
+def test_a_backup_that_was_stopped_goes_on_and_is_not_listed_before_it_is_whole(ends: Ends) -> None:
+    with ends.old() as client:
+        make(client, "words", WORDS)
+    for step in range(1, 8):
+        words = ["backup", "--from", ends.source.uri, "--database", ends.source.database, "repo", "--json"]
+        process = applies.begin(ends.folder, *words, "--chunk-bytes", SMALL)
+        seen = 0
+        for said in applies.events(process):
+            seen += said["type"] == "chunk_acked"
+            if seen == step:
+                process.kill()
+                break
+        process.wait(applies.SECONDS)
+        assert process.stdout is not None
+        process.stdout.close()
+        assert snapshots(ends.folder) == []
+    backup(ends)
+    assert len(snapshots(ends.folder)) == 1
+    assert applies.vsync(ends.folder, "verify", "repo").code == 0
+    restore(ends)
+    ends.content("words", WORDS)
+
+
+def test_a_damaged_object_is_named_and_never_restored(ends: Ends) -> None:
+    with ends.old() as client:
+        make(client, "words", WORDS)
+    backup(ends)
+    victim = max(
+        (p for p in (ends.folder / "repo" / "objects").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    found = applies.vsync(ends.folder, "verify", "repo")
+    assert found.code == 3
+    assert victim.name[:12] in found.out + found.err
+    done = restore(ends, code=1)
+    assert victim.name[:12] in done.problems
