@@ -294,10 +294,10 @@ class ModelTarget:
     def note(self, spec_digest: str, sources: Sequence[str]) -> None:
         """Do nothing: a server has no place for it."""
 
-    def finish(self) -> None:
+    def finish(self, names: Container[str]) -> None:
         """Seal nothing."""
 
-    def unfinished(self) -> bool:
+    def unfinished(self, names: Container[str]) -> bool:  # noqa: ARG002
         return False
 
     def close(self) -> None:

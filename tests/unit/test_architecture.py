@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "vsync.connectors.registry": {"vsync.connectors.base"},
     "vsync.connectors.files": {"vsync.connectors.base", "vsync.rows"},
     "vsync.connectors.columns": {"vsync.connectors.base", "vsync.connectors.files", "vsync.rows"},
+    "vsync.connectors.durable": set(),
     "vsync.connectors.runs": {
         "vsync.connectors.base",
         "vsync.connectors.columns",
@@ -40,6 +41,7 @@ ARROWS: dict[str, set[str]] = {
     },
     # Each connector is a room of its own: none knows another.
     "vsync.connectors": {
+        "vsync.connectors.durable",
         "vsync.connectors.runs",
         "vsync.connectors.base",
         "vsync.connectors.columns",
@@ -111,6 +113,7 @@ ARROWS: dict[str, set[str]] = {
         "vsync",
         "vsync.api",
         "vsync.applying.settings",
+        "vsync.backups",
         "vsync.checking.findings",
         "vsync.compare",
         "vsync.init",
@@ -119,6 +122,7 @@ ARROWS: dict[str, set[str]] = {
         "vsync.spec",
         "vsync.state",
     },
+    "vsync.backups": {"vsync.spec"},
     "vsync.__main__": {"vsync.cli"},
 }
 
@@ -131,6 +135,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "h5py": ("connectors/hdf5/",),
     "hdf5plugin": ("connectors/hdf5/",),
     "faiss": ("connectors/faiss.py",),
+    "obstore": ("connectors/backup/store.py",),
     "pyarrow.parquet": ("connectors/parquet.py",),
     "sqlite3": ("state/file.py",),
     "sqlite_utils": ("state/file.py",),

@@ -217,7 +217,7 @@ def _step(run: Run, step: s.Step) -> None:
         case s.Finish():
             raise_mismatches(run.settled)
             run.target.note(run.plan.spec_digest, run.copier.worker.sources.labels)
-            run.retry.call(run.target.finish)
+            run.retry.call(run.target.finish, list(run.plan.collections))
         case s.DropCollection(name) | s.DropIndex(name, _) | s.Release(name):
             _owe(run, name)
             _change(run, step, progress)

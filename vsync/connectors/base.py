@@ -352,8 +352,8 @@ class Target(Database, Protocol):
     def note(self, spec_digest: str, sources: Sequence[str]) -> None:
         """Hear which spec what is written is of, and from which databases; a target that keeps rows keeps that too."""
 
-    def finish(self) -> None:
-        """Put the seal on what was written, where this target keeps rows; else there is nothing to do."""
+    def finish(self, names: Container[str]) -> None:
+        """Put the seal on these collections, where this target keeps rows; else there is nothing to do."""
 
-    def unfinished(self) -> bool:
-        """Tell whether something was written that :meth:`finish` has not sealed."""
+    def unfinished(self, names: Container[str]) -> bool:
+        """Tell whether something was written to these collections that :meth:`finish` has not sealed."""

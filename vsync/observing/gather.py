@@ -92,5 +92,5 @@ def _target_facts(spec: Spec, target: Target, journal: JournalFacts) -> TargetFa
         judge=target.conflicts,
         same_index=target.same,
         keeps=target.keeps,
-        unfinished=target.unfinished(),
+        unfinished=target.unfinished(list(spec.collections)),
     )

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, TextIO
 
 from vsync import schema_json
 from vsync.connectors.base import KeyRange, Loss
+from vsync.connectors.durable import cannot_write, put, sync_folder, write_whole
 from vsync.connectors.hdf5.kept import FORMAT, FORMAT_VERSION, MILVUSDM, KeptFile, names_of
 from vsync.connectors.hdf5.layout import Filters, has_zero, is_text
-from vsync.connectors.hdf5.parts import Parts, cannot_write, put, sync_folder, write_whole
+from vsync.connectors.hdf5.parts import Parts
 from vsync.connectors.hdf5.write import write_file
 from vsync.connectors.runs.reader import RunsReader
 from vsync.connectors.runs.run import STEP
@@ -143,17 +144,18 @@ class Folder:
         """Hear what stands in the attributes of the files."""
         self._notes = {"spec_digest": spec_digest, "sources": json.dumps(list(sources), ensure_ascii=False)}
 
-    def finish(self) -> None:
+    def finish(self, names: Container[str]) -> None:
         """Put each partition's parts and its file together into a new file."""
         for name, kept, partition in self._unfinished():
-            self._hold()
-            self._put_together(name, partition, kept.schema)
-        for name in self.names():
+            if name in names:
+                self._hold()
+                self._put_together(name, partition, kept.schema)
+        for name in (n for n in self.names() if n in names):
             shutil.rmtree(self._path / name / PARTS, ignore_errors=True)
 
-    def unfinished(self) -> bool:
+    def unfinished(self, names: Container[str]) -> bool:
         """Tell whether there are parts that are in no file, or partitions that have none."""
-        return any(True for _ in self._unfinished())
+        return any(name in names for name, _, _ in self._unfinished())
 
     def _unfinished(self) -> Iterator[tuple[str, Kept, str]]:
         for name in self.names():

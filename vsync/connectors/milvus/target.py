@@ -201,10 +201,10 @@ class MilvusTarget:
     def note(self, spec_digest: str, sources: Sequence[str]) -> None:
         """Do nothing: a server has no place for it."""
 
-    def finish(self) -> None:
+    def finish(self, names: Container[str]) -> None:
         """Do nothing: what a server acknowledged is there."""
 
-    def unfinished(self) -> bool:
+    def unfinished(self, names: Container[str]) -> bool:  # noqa: ARG002
         """Tell that nothing is left to be sealed."""
         return False
 

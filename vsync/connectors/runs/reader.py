@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vsync.connectors.base import Key
     from vsync.connectors.runs.run import Run
     from vsync.schema import Collection
+
+AnyRun = TypeVar("AnyRun", bound="Run")
 
 BLOCK_BYTES = 16 << 20
 """About how much is read at once."""
@@ -91,9 +93,8 @@ class RunsReader:
 
         Small neighbours are put together.
         """
-        runs = sorted(self._runs, key=lambda run: _order(run.first))
-        apart = all(below(one.last, other.first) for one, other in pairwise(runs))
-        if self._where is not None or not apart or any(run.removes or run.rows > step for run in runs):
+        runs = one_behind_the_other(self._runs)
+        if self._where is not None or runs is None or any(run.rows > step for run in runs):
             return []
         cuts: list[tuple[int, Key | None]] = []
         rows = 0
@@ -125,6 +126,13 @@ class RunsReader:
         return pa.RecordBatch.from_arrays(
             [pa.array([], self._schema.field(f).type) for f in fields], names=list(fields)
         )
+
+
+def one_behind_the_other(runs: Sequence[AnyRun]) -> list[AnyRun] | None:
+    """Put runs in the order of their keys; ``None`` where two overlap, or one is of rows that are gone."""
+    ascending = sorted((run for run in runs if run.rows), key=lambda run: _order(run.first))
+    apart = all(below(one.last, other.first) for one, other in pairwise(ascending))
+    return ascending if apart and not any(run.removes for run in ascending) else None
 
 
 def in_blocks(spans: Iterable[Span], step: int) -> Iterator[list[Span]]:

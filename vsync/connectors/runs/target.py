@@ -87,11 +87,11 @@ class Keeper(Protocol):
     def note(self, spec_digest: str, sources: Sequence[str]) -> None:
         """Hear what the rows that are written are of: it is kept with them."""
 
-    def finish(self) -> None:
-        """Seal what was written."""
+    def finish(self, names: Container[str]) -> None:
+        """Seal what was written of these collections."""
 
-    def unfinished(self) -> bool:
-        """Tell whether something is not sealed."""
+    def unfinished(self, names: Container[str]) -> bool:
+        """Tell whether something of these collections is not sealed."""
 
     def seams(self, name: str, partition: str) -> Sequence[Key]:
         """Name keys at which rows are best cut."""
