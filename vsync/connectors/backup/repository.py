@@ -110,7 +110,7 @@ class Repository:
     def refuse_while_pruning(self) -> None:
         """Raise LockedError while somebody prunes."""
         if self.store.size(PRUNING) is not None:
-            hint = f"wait for it; if it was killed, let it end: vsync prune {self.label}"
+            hint = f"wait for it; if it was killed, let it end: vsync prune {self.label} --take-over"
             raise LockedError("the repository is being pruned", where=self.label, hint=hint)
 
     def forget(self, snapshot: str) -> None:

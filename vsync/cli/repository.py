@@ -1,0 +1,126 @@
+"""The commands that look after a repository of backups: ``snapshots``, ``verify``, ``forget``, ``prune``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from vsync.cli.group import vsync
+from vsync.errors import ConflictError, MismatchError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vsync.connectors.backup.manifest import Manifest
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
+
+
+@vsync.command()
+@click.argument("repo")
+@json_option
+def snapshots(repo: str, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """List the snapshots of a repository, the oldest first, and backups that are not finished."""
+    from vsync.connectors.backup import existing
+    from vsync.report import backups as words
+    from vsync.report.console import show
+
+    found = existing(repo)
+    manifests = [found.manifest(one) for one in found.snapshot_ids()]
+    sealed = {m.id for m in manifests}
+    unfinished = [one for one in found.unfinished() if one not in sealed]
+    if as_json:
+        words.say_snapshots(manifests, unfinished)
+    else:
+        show(words.snapshot_lines(manifests, unfinished))
+
+
+@vsync.command()
+@click.argument("repo")
+@click.argument("snapshot", required=False)
+@json_option
+def verify(repo: str, snapshot: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """Read what snapshots hold and compare it with its digests: all of them, or the one that is named."""
+    from vsync.connectors.backup import existing
+    from vsync.connectors.backup.upkeep import verify as read_all
+    from vsync.report import backups as words
+
+    found = existing(repo)
+    ids = [found.find(snapshot).id] if snapshot else found.snapshot_ids()
+    damaged, read = read_all(found, [found.manifest(one) for one in ids], words.reading(as_json=as_json))
+    if as_json:
+        words.say_verified(damaged, read, len(ids))
+    if damaged:
+        hint = "restore another snapshot; the next backup stores anew what its source still has"
+        raise MismatchError([Problem(f"{one.object}: {one.what}", ", ".join(one.needed), hint) for one in damaged])
+    if not as_json:
+        click.echo(f"{len(ids)} snapshot(s) are whole: {read:,} objects read, each is what was written.")
+
+
+@vsync.command()
+@click.argument("repo")
+@click.argument("ids", nargs=-1, metavar="[SNAPSHOT]...")
+@click.option("--keep-last", type=click.IntRange(min=1), metavar="N", help="All but the last N of each name.")
+@click.option("--unfinished", is_flag=True, help="Give backups up that are not finished.")
+@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Show what would be forgotten.")
+def forget(
+    repo: str,
+    ids: tuple[str, ...],
+    keep_last: int | None,
+    unfinished: bool,  # noqa: FBT001
+    auto_approve: bool,  # noqa: FBT001
+    dry_run: bool,  # noqa: FBT001
+) -> None:
+    """Forget snapshots, by their ids or all but the last ones. What only they need is removed by prune."""
+    from vsync.connectors.backup import existing
+    from vsync.connectors.backup.upkeep import to_forget
+
+    if not (ids or keep_last or unfinished):
+        raise UsageError("which ones?", hint="name snapshots, or write --keep-last N, or --unfinished")
+    found = existing(repo)
+    these = to_forget(found, ids, keep_last) if ids or keep_last else []
+    given_up = found.unfinished() if unfinished else []
+    for manifest in these:
+        click.echo(f"  - {manifest.id}  {manifest.name}  {manifest.rows:,} rows")
+    for pending in given_up:
+        click.echo(f"  - {pending}  not finished")
+    if dry_run or not (these or given_up):
+        click.echo("Nothing is forgotten." if not dry_run else f"Would forget {len(these) + len(given_up)}.")
+        return
+    _agree(these, given_up, auto_approve=auto_approve)
+    for manifest in these:
+        found.forget(manifest.id)
+    for pending in given_up:
+        found.abandon(pending)
+    click.echo(f"Forgot {len(these) + len(given_up)}. Room is made by: vsync prune {repo}")
+
+
+def _agree(these: Sequence[Manifest], given_up: Sequence[str], *, auto_approve: bool) -> None:
+    if auto_approve:
+        return
+    if not sys.stdin.isatty():
+        hint = "look with --dry-run, then add --auto-approve"
+        raise ConflictError("nobody can be asked: this is no terminal", hint=hint)
+    if input(f"Forget these {len(these) + len(given_up)}? Only yes is taken for yes: ").strip() != "yes":
+        raise ConflictError("nothing was forgotten: it was not agreed to")
+
+
+@vsync.command()
+@click.argument("repo")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed.")
+@click.option("--take-over", is_flag=True, help="Go on where another prune was killed.")
+@json_option
+def prune(repo: str, dry_run: bool, take_over: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Remove what no snapshot needs. Killed, it leaves every snapshot whole."""
+    from vsync.connectors.backup import existing, upkeep
+    from vsync.report import backups as words
+
+    found = existing(repo)
+    done = upkeep.pruned(*upkeep.unused_objects(found)) if dry_run else upkeep.prune(found, take_over=take_over)
+    if as_json:
+        words.say_pruned(done, dry_run=dry_run)
+    else:
+        click.echo(words.pruned_line(done, dry_run=dry_run))
