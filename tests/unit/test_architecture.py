@@ -139,7 +139,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "faiss": ("connectors/faiss.py",),
     "obstore": ("connectors/backup/store.py",),
     "pyarrow.parquet": ("connectors/parquet.py",),
-    "sqlite3": ("state/file.py",),
+    "sqlite3": ("state/file.py", "connectors/milvus1/meta.py"),
     "sqlite_utils": ("state/file.py",),
     "stamina": ("applying/retry.py",),
     "yaml": ("spec/",),

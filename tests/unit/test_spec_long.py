@@ -345,6 +345,12 @@ def maybe(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
 SOURCES = st.one_of(
     st.builds(lambda kind, path: {kind: path}, st.sampled_from(["hdf5", "faiss", "parquet", "numpy"]), WORDS),
     st.builds(lambda path, lossy: {"faiss": {"path": path, "allow_lossy": lossy}}, WORDS, st.booleans()),
+    st.builds(
+        lambda path, name, tags: {"milvus1": {"path": path, "collection": name, "partitions": tags}},
+        WORDS,
+        WORDS,
+        st.lists(WORDS, max_size=2),
+    ),
 )
 TOKENS = st.one_of(
     st.just({"env": "TOKEN"}),

@@ -129,6 +129,8 @@ def test_the_docs_name_every_key() -> None:
             "load: true, properties: {a: 1}}]"
         ),
         "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {at: y.db}}, rename: '${R:-a}_{collection}'}]",
+        "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus1: {path: x, collection: a, partitions: p}}}}",
+        "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus1: {path: x, collection: a, partitions: [p, q]}}}}",
         "version: 1\ntarget: x.db\ncopy: [{from: {milvus: {at: y.db}}}]\ncollections: {}",
     ],
 )
@@ -162,6 +164,8 @@ def test_short_forms_are_accepted_by_both(text: str) -> None:
         "version: 1\ntarget: x.db\ncollections: {a: {frm: x.h5}}",
         "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus: x}}}",
         "version: 1\ntarget: x.db\ncollections: {a: {from: {hdf5: {path: x, allow_lossy: true}}}}",
+        "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus1: x}}}",
+        "version: 1\ntarget: x.db\ncollections: {a: {from: {milvus1: {path: x, collection: a, partitions: [1]}}}}",
         "version: 1\ntarget: x.db\ncollections: {a: {write: miror}}",
         "version: 1\ntarget: x.db\ncollections: {a: {shards: 0}}",
         'version: 1\ntarget: x.db\ncollections: {a: {shards: "2"}}',

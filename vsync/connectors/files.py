@@ -29,16 +29,16 @@ SAMPLES = 18
 """How many of them: the first, the last, and those evenly spaced between; smaller files are sampled whole."""
 
 
-def expand(locator: str, folder: Path, suffixes: Sequence[str]) -> list[Path]:
+def expand(locator: str, folder: Path, suffixes: Sequence[str], *, whole: bool = False) -> list[Path]:
     """Find the files that a locator names, in natural order (``a2`` before ``a10``).
 
     A locator is a file, a folder (its files with one of the suffixes, no subfolders) or a glob (``**`` goes
-    into subfolders); relative ones are looked up in ``folder``. Hidden files are named, not found. Raises
-    :class:`SourceError` where there is nothing.
+    into subfolders); relative ones are looked up in ``folder``. Hidden files are named, not found. With ``whole`` a
+    folder is itself what is looked for. Raises :class:`SourceError` where there is nothing.
     """
     path = folder / Path(locator).expanduser()
     try:
-        if path.is_dir():
+        if path.is_dir() and not whole:
             ours = [p for p in path.iterdir() if p.name.lower().endswith(tuple(suffixes))]
             found = [p for p in ours if not p.name.startswith(".")]
         elif path.exists():
@@ -49,14 +49,18 @@ def expand(locator: str, folder: Path, suffixes: Sequence[str]) -> list[Path]:
             found = [folder / match for match in matches]
         else:
             raise _missing(path)
-        files = sorted({p for p in found if p.is_file()}, key=natural)
+        files = sorted({p for p in found if (p.is_dir() if whole else p.is_file())}, key=natural)
     except OSError as error:
         raise SourceError(f"cannot be looked into: {error.strerror}", where=str(path)) from error
     if not files:
         if path.is_dir():
             what = f"the folder holds no file that ends in {' or '.join(suffixes)}"
             raise SourceError(what, where=str(path), hint="name the file, or write a glob such as folder/*")
-        raise SourceError("no file matches", where=str(path), hint="paths are relative to the spec's folder")
+        raise SourceError(
+            f"no {'folder' if whole else 'file'} matches",
+            where=str(path),
+            hint="paths are relative to the spec's folder",
+        )
     return files
 
 

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """A kind of file: the module that opens it, the endings it goes by, and its options with their types."""
+    """A kind of file: the module that opens it, the endings it goes by, and its options with their types.
+
+    ``required`` options have to be written. ``folder``: it is no file, but a folder as a whole.
+    """
 
     module: str
     suffixes: tuple[str, ...]
     options: Mapping[str, type] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,13 @@ FILE_KINDS: dict[str, FileKind] = {
     "faiss": FileKind("vsync.connectors.faiss", (".index", ".faiss"), {"allow_lossy": bool}),
     "parquet": FileKind("vsync.connectors.parquet", (".parquet",)),
     "numpy": FileKind("vsync.connectors.numpy", (".npy",)),
+    "milvus1": FileKind(
+        "vsync.connectors.milvus1",
+        (),
+        {"collection": str, "partitions": list, "ignore_log": bool},
+        required=("collection",),
+        folder=True,
+    ),
 }
 
 STORE_KINDS: dict[str, StoreKind] = {

@@ -67,7 +67,8 @@ def _files(spec: Spec, index: int, data: DataSpec, address: str, sources: Source
     """Describe the files of an item; raises SourceError with what is wrong of each."""
     assert isinstance(data.source, FileSource)
     said, wrong = data.source, list[Problem]()
-    found = expand(said.path, spec.folder, FILE_KINDS[said.kind].suffixes)
+    kind = FILE_KINDS[said.kind]
+    found = expand(said.path, spec.folder, kind.suffixes, whole=kind.folder)
     paths = tuple(_relative(p, spec.folder) for p in found)
     described = [_described(address, path, said.options, sources, wrong) for path in paths]
     if wrong:

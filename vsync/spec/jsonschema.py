@@ -167,21 +167,30 @@ def _source() -> Json:
     """Describe what stands after ``from:``."""
     kinds: Json = {}
     for kind, known in FILE_KINDS.items():
-        options: Json = {name: {"anyOf": [{"type": _TYPES[t]}, _VARIABLE]} for name, t in known.options.items()}
+        options: Json = {name: _option(t) for name, t in known.options.items()}
         long = {
             "type": "object",
             "properties": {"path": _PATH, **options},
-            "required": ["path"],
+            "required": ["path", *known.required],
             "additionalProperties": False,
         }
         kinds[kind] = {
-            "anyOf": [_PATH, long],
-            "description": f"Files of kind {kind} ({', '.join(known.suffixes)})",
+            "anyOf": [long] if known.required else [_PATH, long],
+            "description": f"Folders of kind {kind}"
+            if known.folder
+            else f"Files of kind {kind} ({', '.join(known.suffixes)})",
         }
     kinds["milvus"] = {"$ref": "#/$defs/MilvusSource"}
     kinds["backup"] = {"$ref": "#/$defs/BackupSource"}
     by_kind: Json = {"type": "object", "properties": kinds, "additionalProperties": False, "minProperties": 1}
     return {"anyOf": [_PATH, by_kind]}
+
+
+def _option(kind: type) -> Json:
+    """Describe an option of a kind of source."""
+    if kind is list:
+        return {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
+    return {"anyOf": [{"type": _TYPES[kind]}, _VARIABLE]}
 
 
 def _map_from() -> Json:

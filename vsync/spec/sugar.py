@@ -220,12 +220,14 @@ class _Sugar:
         if kind not in FILE_KINDS:
             hint = values.one_of(kind, ["milvus", "backup", *FILE_KINDS])
             return self.wrong(node, inner.at, f"'{kind}' is not a kind of source", hint)
-        if not isinstance(inner.value, dict):
-            return self.file(node, Node(kind, inner.at), inner, {})
-        options = dict(inner.value)
+        options = dict(inner.value) if isinstance(inner.value, dict) else {"path": inner}
         path = options.pop("path", None)
         if path is None:
             return self.wrong(node, inner.at, "'path' is missing", f"write {{{kind}: {{path: PATH}}}}")
+        for key in FILE_KINDS[kind].required:
+            if key not in options:
+                hint = f"write {{{kind}: {{path: PATH, {key}: {key.upper()}}}}}"
+                return self.wrong(node, inner.at, f"'{key}' is missing", hint)
         return self.file(node, Node(kind, inner.at), path, options)
 
     def file(self, node: Node, kind: Node, path: Node, options: dict[str, Node]) -> Node:
@@ -245,11 +247,19 @@ class _Sugar:
             self.report.add(node.at, f"unknown key '{key}' in a source of kind {kind}", hint)
             return None
         try:
+            if known[key] is list:
+                return self.texts(node)
             return replace(node, value=_CONVERTERS[known[key]](node.value))
         except PydanticCustomError as error:
             if error.context:
                 self.report.add(node.mark, error.context["what"], error.context["hint"])
             return None
+
+    @staticmethod
+    def texts(node: Node) -> Node:
+        """Take a list of text, or one text for a list of it; raises what a validator raises."""
+        items = node.value if isinstance(node.value, list) else [replace(node, key=None)]
+        return replace(node, value=[replace(item, value=values.some_text(item.value)) for item in items])
 
     def map_from(self, node: Node) -> Node:
         """Lengthen ``COLUMN`` and ``$row`` to ``{column: ...}`` and ``{row: true}``."""
