@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -138,6 +139,25 @@ def test_what_sqlite_has_in_its_own_log_is_seen_and_nothing_is_written(tmp_path:
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert open_words(folder).describe().rows == 3
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_the_metadata_that_the_docs_bring_from_mysql_is_enough(tmp_path: Path) -> None:
+    tagged = {"": [part(1, 1)], "rare": [part(2, 1)]}
+    folder = milvus1.write(tmp_path / "old", {"words": Kept(DIM, partitions=tagged)})
+    page = (Path(__file__).parents[2] / "docs" / "milvusdm.md").read_text(encoding="utf-8")
+    made = re.sub(r"^(sqlite|   \.\.\.)> ", "", page, flags=re.MULTILINE)
+    tables = re.findall(r"^(CREATE TABLE (\w+) \(.*?\);)$", made, re.DOTALL | re.MULTILINE)
+    chosen = dict(re.findall(r'-e "(SELECT [^"]*FROM (?:Tables|TableFiles))" milvus > (\w+)', page))
+    path = folder / "db" / "meta.sqlite"
+    with closing(sqlite3.connect(path)) as meta:
+        rows = [meta.execute(statement).fetchall() for statement in chosen]
+    path.unlink()
+    with closing(sqlite3.connect(path)) as meta:
+        for (statement, name), found in zip(tables, rows, strict=True):
+            meta.execute(statement)
+            meta.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(found[0]))})", found)  # noqa: S608
+        meta.commit()
+    assert rows_of(open_words(folder))[0] == [1, 2]
 
 
 def test_nothing_is_in_it(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ ARROWS: dict[str, set[str]] = {
         "vsync.state",
     },
     "vsync": {"vsync.compare", "vsync.api", "vsync.applying", "vsync.planning", "vsync.spec"},
+    "vsync.convert": {"vsync.connectors.files", "vsync.connectors.milvus1", "vsync.spec"},
     "vsync.init": {"vsync.connectors", "vsync.planning", "vsync.rows", "vsync.spec"},
     "vsync.report": {
         "vsync.api",
@@ -118,6 +119,7 @@ ARROWS: dict[str, set[str]] = {
         "vsync.checking.findings",
         "vsync.compare",
         "vsync.connectors.backup",
+        "vsync.convert",
         "vsync.init",
         "vsync.planning",
         "vsync.report",
@@ -171,7 +173,7 @@ CATCHES_ALL = {
 }
 """Where every exception may be caught; elsewhere only to clean up and raise it again."""
 
-KINDS_KNOWN_TO = ("connectors/", "spec/")
+KINDS_KNOWN_TO = ("connectors/", "convert/", "spec/")
 """Where the names of file formats may stand; everybody else asks a capability."""
 
 HEAVY = ("faiss", "grpc", "h5py", "milvus_lite", "numpy", "pandas", "pyarrow", "pymilvus", "sqlite_utils")

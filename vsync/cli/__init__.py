@@ -9,12 +9,12 @@ import rich_click as click
 from click.exceptions import Exit
 
 from vsync import faults
-from vsync.cli import apply, backup, check, commands, repository, state, status
+from vsync.cli import apply, backup, check, commands, convert, repository, state, status
 from vsync.cli.common import Shown
 from vsync.cli.group import vsync
 from vsync.errors import VsyncError
 
-__all__ = ["apply", "backup", "check", "commands", "main", "repository", "state", "status"]
+__all__ = ["apply", "backup", "check", "commands", "convert", "main", "repository", "state", "status"]
 
 
 def main() -> None:
