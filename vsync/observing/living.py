@@ -1,7 +1,8 @@
 """Sources that are collections: which partitions are copied, and how what is not on the target yet is cut.
 
 A collection lives, so that a cut of it holds for the run that made it: the next plan, when that has ended, looks anew.
-Where keys are there already it compares them, both sides in the order of their keys, and cuts what is missing.
+Where keys are there already it compares them, both sides in the order of their keys, and cuts what is missing. Rows on
+record as not fitting are looked at again: they are missing only if they fit by now.
 """
 
 from __future__ import annotations
@@ -11,19 +12,18 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from vsync.connectors.base import Bounds, KeyRange
 from vsync.errors import Problem, SourceError
 from vsync.planning.diff import forces_replacement
 from vsync.planning.steps import DEFAULT_PARTITION
-from vsync.rows import FromColumn
+from vsync.rows import FromColumn, columns_of, take_rows
 from vsync.spec import OneCollection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    import pyarrow as pa
 
     from vsync.connectors.base import CollectionSource, Key, Target
     from vsync.opening import Sources
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from vsync.planning.wanted import Wanted, WantedData
     from vsync.schema import LiveCollection
     from vsync.spec import DataSpec, Spec
+
+AT_ONCE = 1_000
+"""How many rows on record as not fitting are looked at again at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +98,37 @@ def cut_of(
     source: CollectionSource,
     target: Target,
     there: LiveCollection | None,
-    columns: Sequence[str],
-) -> tuple[Bounds, ...]:
-    """Cut a collection: what of it is not on the target where that can be told by its keys, else all of it."""
-    chunk_bytes = spec.defaults.chunk_bytes
-    if there is None or not _comparable(spec, wanted, data, there):
+    rejected: Sequence[Key],
+) -> tuple[tuple[Bounds, ...], int]:
+    """Cut a collection: what of it is not on the target where that can be told by its keys, else all of it.
+
+    ``rejected`` are the keys of rows that are on record as not fitting; given is how many of them still do not, and are
+    not cut again.
+    """
+    chunk_bytes, columns = spec.defaults.chunk_bytes, columns_of(data.mapping)
+    if there is None or not _comparable(spec, wanted, data, there, rejected):
         seams = target.seams(wanted.declared.name, data.partition) if target.keeps else ()
-        return tuple(source.cut(columns, chunk_bytes, seams))
+        return tuple(source.cut(columns, chunk_bytes, seams)), 0
     row_bytes = sum(c.row_bytes for c in source.describe().columns if c.name in columns)
+    unfit = _unfit(data, source, target, rejected)
     held = target.reader(there.schema, None)
-    return tuple(missing(source.reader.keys(), held.keys(), max(1, int(chunk_bytes / max(row_bytes, 1)))))
+    step = max(1, int(chunk_bytes / max(row_bytes, 1)))
+    return tuple(missing(source.reader.keys(), held.keys(), step, unfit)), len(unfit)
 
 
-def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollection) -> bool:
+def _unfit(data: WantedData, source: CollectionSource, target: Target, rejected: Sequence[Key]) -> pa.Array:
+    """Give those keys whose rows the source still has, and that still do not fit."""
+    (key,) = (m.origin.column for m in data.mapping if m.field.primary and isinstance(m.origin, FromColumn))
+    kind = next(c.type for c in source.describe().columns if c.name == key)
+    found = [pa.array([], kind)]
+    for first in range(0, len(rejected), AT_ONCE):
+        rows = source.reader.fetch(pa.array(rejected[first : first + AT_ONCE], kind), columns_of(data.mapping))
+        bad = sorted({b.row for b in take_rows(rows, 0, data.mapping, target.rules).bad})
+        found.append(rows.column(key).take(pa.array(bad, pa.int64())))
+    return pa.concat_arrays(found)
+
+
+def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollection, rejected: Sequence[Key]) -> bool:
     """Tell whether keys that are on the target are left as they are, and can be told."""
     wish, key = spec.collections[wanted.declared.name], wanted.effective.primary
     said = (wish.partitions or {}).get(data.partition or "")
@@ -115,7 +136,7 @@ def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollect
     origin = next((m.origin for m in data.mapping if m.field.primary), None)
     return (
         ((said.write if said else None) or wish.write) == "append"
-        and bool(there.rows)
+        and (bool(there.rows) or (there.rows == 0 and bool(rejected)))
         and not key.auto_id
         and origin == FromColumn(source.schema.primary.name)
         and key.type is source.schema.primary.type
@@ -123,8 +144,10 @@ def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollect
     )
 
 
-def missing(source: Iterable[pa.Array], target: Iterator[pa.Array], step: int) -> Iterator[Bounds]:
-    """Cut the keys of a source, ascending, that a target, ascending too, does not have.
+def missing(
+    source: Iterable[pa.Array], target: Iterator[pa.Array], step: int, unfit: pa.Array | None = None
+) -> Iterator[Bounds]:
+    """Cut the keys of a source, ascending, that a target, ascending too, does not have, and that are not ``unfit``.
 
     No chunk spans more than ``step`` rows of the source; ``lo`` and ``hi`` count missing rows alone. A chunk ends right
     behind its last missing row. Where that is near the end of the source the last chunk is open, so that what is added
@@ -134,6 +157,8 @@ def missing(source: Iterable[pa.Array], target: Iterator[pa.Array], step: int) -
     held = next(target, None)
     for keys in filter(len, source):
         there = np.zeros(len(keys), np.bool_)
+        if unfit is not None and len(unfit):
+            there |= pc.is_in(keys, value_set=unfit).to_numpy(zero_copy_only=False)
         last = keys[-1].as_py()
         while held is not None:
             there |= pc.is_in(keys, value_set=held).to_numpy(zero_copy_only=False)

@@ -22,7 +22,7 @@ from vsync.spec import FileSource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vsync.connectors.base import Bounds, CollectionSource, Description, Source, Target
+    from vsync.connectors.base import Bounds, CollectionSource, Description, Key, Source, Target
     from vsync.opening import Sources
     from vsync.planning.steps import Plan
     from vsync.schema import LiveCollection
@@ -145,9 +145,11 @@ def _unit(
         bounds = known.journal.known_cut(known.target.identity, key) if known.journal else None
         bounds = bounds or _frozen(key, known.saved)
         fresh = bounds is None
+        unfit = known.journal.rejected(known.target.identity, key) if known.journal else 0
         if bounds is None and lives:
-            there = None if known.whole else live
-            bounds = cut_of(spec, wanted, data, cast("CollectionSource", source), known.target, there, columns)
+            there, skipped = None if known.whole else live, _skipped(spec, wanted, data, path, known)
+            collection = cast("CollectionSource", source)
+            bounds, unfit = cut_of(spec, wanted, data, collection, known.target, there, skipped)
         elif bounds is None:
             bounds = tuple(source.cut(columns, spec.defaults.chunk_bytes))
     rows = sum(b.rows for b in bounds)
@@ -168,7 +170,18 @@ def _unit(
         chunks=len(bounds),
         lives=lives,
     )
-    return UnitFacts(unit, bounds, surplus=max(0, description.rows - rows) if whole else 0)
+    return UnitFacts(unit, bounds, surplus=max(0, description.rows - rows) if whole else 0, unfit=unfit)
+
+
+def _skipped(spec: Spec, wanted: Wanted, data: WantedData, path: str, known: Known) -> list[Key]:
+    """Give the keys of a collection's rows that are on record as not fitting, and may be skipped as they were."""
+    name = wanted.declared.name
+    session, live = known.facts.sessions.get(data.destination), known.live.get(name)
+    if spec.collections[name].on_bad_row != "skip" or known.journal is None or session is None:
+        return []
+    if not session.is_of(live, data.partition, auto_id=wanted.effective.primary.auto_id):
+        return []
+    return known.journal.rejected_keys(known.target.identity, data.destination, data.address, path)
 
 
 def _frozen(key: str, saved: Plan | None) -> tuple[Bounds, ...] | None:

@@ -23,13 +23,15 @@ class UnitFacts:
     """A unit, how it is cut, and which of its rows lost a collision of keys.
 
     ``losers`` are the numbers of rows of a file, and the keys of a collection; ascending. ``surplus`` entities are
-    counted in a collection beyond one for each of its keys.
+    counted in a collection beyond one for each of its keys. ``unfit`` rows are on record as not fitting, and not cut
+    again.
     """
 
     unit: Unit
     bounds: tuple[Bounds, ...]
     losers: tuple[Key, ...] = ()
     surplus: int = 0
+    unfit: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
         if not old.done:
             return _work(replace(base, probe=old.probe, before=old.before), units, journal)
         if at.rows is None or old.left is None or at.rows == old.left:
-            return _same(at, old)
+            return _same(at, old, units)
     if not at.whole or (at.restart and len(at.restart) < len(units)):
         problem = Problem(
             f"{base.address} is overwritten by all its data together, and only a part of it was chosen",
@@ -221,7 +221,7 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
         text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
         return replace(made, changes=(Change("warn", at.base.address, text, (), at.where), *made.changes))
     if not pending and old.done:
-        return _same(at, old, lives=any(u.unit.lives for u in units))
+        return _same(at, old, units, lives=any(u.unit.lives for u in units))
     all_ours = at.ours and not old.done and old.before == 0
     if at.rows is None and at.base.write == "append" and not all_ours:
         return _refused(at.base, _not_loaded(at))
@@ -250,7 +250,7 @@ def _refused(base: Destination, problem: Problem) -> Brought:
     return Brought(base, "same", clear=False, pending={}, changes=(), conflicts=(problem,))
 
 
-def _same(at: Standing, old: SessionFacts, *, lives: bool = False) -> Brought:
+def _same(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], *, lives: bool = False) -> Brought:
     counted = "not counted: not loaded" if at.rows is None else "counted now"
     rows = old.left if at.rows is None else at.rows
     shown = "rows as they were left" if rows is None else f"{rows:,} rows"
@@ -258,7 +258,9 @@ def _same(at: Standing, old: SessionFacts, *, lives: bool = False) -> Brought:
     if lives:
         sources = "sources not compared: the server makes the keys" if at.auto_id else "no new keys in the sources"
     checked = f"; {old.checked_how} last checked {old.checked[:10]}" if old.checked else ""
-    changes = [Change("same", at.base.address, f"{shown}; {sources}; {counted}{checked}", (), at.where)]
+    unfit = sum(u.unfit for u in units)
+    skipped = f"; {unfit:,} rows that do not fit are on record" if unfit else ""
+    changes = [Change("same", at.base.address, f"{shown}; {sources}; {counted}{skipped}{checked}", (), at.where)]
     if at.rows is not None and old.left is not None and at.rows > old.left:
         changes.append(
             Change(

@@ -215,6 +215,27 @@ class View(StateFile):
         )
         return [dict(zip(("address", "path", "row", "key", "field", "value", "why"), r, strict=True)) for r in rows]
 
+    def rejected(self, target: str, unit: str) -> int:
+        """Count the rows of a unit that are on record as not fitting, in the present epoch of its destination."""
+        row = self._one(
+            "SELECT count(DISTINCT n || ' ' || row) FROM rejects r JOIN units u ON u.target = r.target"
+            " AND u.key = r.unit WHERE r.target = ? AND r.unit = ? AND r.epoch = (SELECT max(epoch) FROM sessions s"
+            " WHERE s.target = r.target AND s.destination = u.destination)",
+            [target, unit],
+        )
+        return int(row[0]) if row else 0
+
+    def rejected_keys(self, target: str, destination: str, address: str, path: str) -> list[int | str]:
+        """List the keys of a source's rows that are on record as not fitting, each once, in the present epoch."""
+        rows = self._all(
+            "SELECT DISTINCT r.key FROM rejects r JOIN units u ON u.target = r.target AND u.key = r.unit"
+            " WHERE r.target = ? AND u.destination = ? AND u.address = ? AND u.path = ? AND r.key IS NOT NULL"
+            " AND r.epoch = (SELECT max(epoch) FROM sessions s WHERE s.target = r.target"
+            " AND s.destination = u.destination)",
+            [target, destination, address, path],
+        )
+        return [json.loads(key) for (key,) in rows]
+
     def pace(self, run: RunRecord) -> float | None:
         """Give the rows a second of a run's last chunks; ``None`` where their times do not tell."""
         rows, began, ended = self._all(
