@@ -7,7 +7,7 @@ import re
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.registry import FILE_KINDS, kind_of, open_source
 from vsync.errors import SpecError, UsageError
@@ -15,6 +15,9 @@ from vsync.planning.wanted import DataItem, want
 from vsync.rows.infer import MAX_LENGTH
 from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
 from vsync.spec import Secret, Spec, parse_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def spec_from(
@@ -30,11 +33,12 @@ def spec_from(
 
     ``origin`` is a data file (the spec loads it into ``target``, ``./milvus.db`` where it is not said), a Milvus Lite
     folder or a server's address: the spec declares what it holds, of the collections that match the glob; with a
-    ``target`` it copies them there. Raises UsageError where it is none of them.
+    ``target`` it copies them there. What of them a spec has no words for is told in comments at its beginning. Raises
+    UsageError where it is none of them.
     """
     folder = folder or Path.cwd()
     if "://" in origin or (folder / origin).is_dir():
-        return _of_milvus(origin, collections, token_env, database, target, folder).to_yaml()
+        return _of_milvus(origin, collections, token_env, database, target, folder)
     return _of_file(origin, target or "./milvus.db", folder).to_yaml()
 
 
@@ -59,7 +63,7 @@ def _of_file(origin: str, target: str, folder: Path) -> Spec:
 
 def _of_milvus(
     origin: str, pattern: str, token_env: str | None, database: str | None, target: str | None, folder: Path
-) -> Spec:
+) -> str:
     from vsync.connectors.milvus import open_target
 
     uri = origin if "://" in origin else str((folder / origin).absolute())
@@ -76,14 +80,38 @@ def _of_milvus(
     if database:
         connection["database"] = database
     said = {n: _live_collection(live[n], [a for a, c in aliases.items() if c == n]) for n in sorted(live)}
+    comments = "".join(f"# {line}\n" for name in sorted(live) for line in _unsaid(live[name], copied=target is not None))
     if target is None:
-        return _parse({"version": 1, "target": {"milvus": connection}, "collections": said}, folder)
+        spec = _parse({"version": 1, "target": {"milvus": connection}, "collections": said}, folder)
+        return comments + spec.to_yaml()
     for name, collection in said.items():
+        for computed in (f.name for f in live[name].schema.fields if f.computed):
+            del collection["fields"][computed]
+            collection.get("indexes", {}).pop(computed, None)
         for field in collection["fields"].values():
             field.pop("auto_id", None)  # the keys that the source's server made are copied, as plain ones
         collection["data"] = [{"from": {"milvus": {"at": "source", "collection": name}}}]
     connections = {"source": connection}
-    return _parse({"version": 1, "connections": connections, "target": target, "collections": said}, folder)
+    spec = _parse({"version": 1, "connections": connections, "target": target, "collections": said}, folder)
+    return comments + spec.to_yaml()
+
+
+def _unsaid(live: LiveCollection, *, copied: bool) -> Iterator[str]:
+    """Name what a spec has no words for; ``copied``: the spec makes the collection elsewhere."""
+    address = f"collection.{live.schema.name}"
+    makers = {output: f for f in live.schema.functions for output in f.outputs}
+    hint = "without fields: a copy takes it along" if copied else "it is left as it is"
+    for field in live.schema.fields:
+        if field.computed:
+            made = makers.get(field.name)
+            by = f"function {made.name} ({made.type} of {', '.join(made.inputs)})" if made else "a function"
+            what = "the field is left out" if copied else "the function is left out"
+            yield f"{address}.field.{field.name}: {by} makes its values; {what}, for a spec has no functions: {hint}"
+        if field.params:
+            params = " ".join(f"{key}={value}" for key, value in field.params)
+            yield f"{address}.field.{field.name}: {params} is left out, for a spec has no words for it: {hint}"
+    for name, what in live.unread:
+        yield f"{address}.field.{name}: it is left out: it is {what}"
 
 
 def _live_collection(live: LiveCollection, aliases: list[str]) -> dict[str, Any]:
