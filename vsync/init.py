@@ -80,7 +80,9 @@ def _of_milvus(
     if database:
         connection["database"] = database
     said = {n: _live_collection(live[n], [a for a, c in aliases.items() if c == n]) for n in sorted(live)}
-    comments = "".join(f"# {line}\n" for name in sorted(live) for line in _unsaid(live[name], copied=target is not None))
+    comments = "".join(
+        f"# {line}\n" for name in sorted(live) for line in _unsaid(live[name], copied=target is not None)
+    )
     if target is None:
         spec = _parse({"version": 1, "target": {"milvus": connection}, "collections": said}, folder)
         return comments + spec.to_yaml()
