@@ -13,6 +13,7 @@ from vsync.connectors.base import Bounds, KeyRange
 from vsync.connectors.columns import row_bytes as row_bytes_of
 from vsync.connectors.runs.run import STEP, Span, below, key_at, locate, span_of
 from vsync.rows import arrow_schema
+from vsync.rows.filter import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,9 +40,8 @@ class RunsReader:
 
     def __init__(self, runs: Sequence[Run], collection: Collection, *, where: str | None = None) -> None:
         self._runs, self._key = tuple(run for run in runs if run.rows), collection.primary.name
-        self._fields = collection.columns
         self._schema = arrow_schema(collection.columns)
-        self._where = _parsed(where, collection)
+        self._where = None if where is None else parse(where, collection)
 
     def keys(self) -> Iterator[pa.Array]:
         """Scan all primary keys in blocks, ascending."""
@@ -105,7 +105,7 @@ class RunsReader:
         return [Bounds(lo, hi, KeyRange(key, end)) for (lo, key), (hi, end) in pairwise([*cuts, (rows, None)])]
 
     def _filtered(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        return rows if self._where is None else rows.filter(self._where.mask(rows, self._fields))
+        return rows if self._where is None else rows.filter(self._where.mask(rows))
 
     def _merged(self, block: Sequence[Span], fields: Sequence[str]) -> pa.RecordBatch:
         """Read a block of spans as what they come to."""
@@ -200,9 +200,3 @@ def _rows_at(run: Run, numbers: NDArray[np.int64], fields: Sequence[str]) -> Ite
         at = end
 
 
-def _parsed(where: str | None, collection: Collection) -> Any:
-    if where is None:
-        return None
-    from vsync.rows.filter import parse
-
-    return parse(where, collection)
