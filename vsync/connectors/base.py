@@ -100,6 +100,7 @@ class Description:
     """What a source holds. ``layout`` names a well-known form, whose ``suggested`` map is field -> column.
 
     ``collection`` is what a source that is a collection says of itself, its aliases too; ``None`` for a file.
+    ``moves``: others may write there while it is read.
     """
 
     locator: str
@@ -110,6 +111,7 @@ class Description:
     layout: str | None = None
     suggested: Mapping[str, str] = field(default_factory=dict)
     collection: LiveCollection | None = None
+    moves: bool = False
 
     def column(self, name: str) -> Column | None:
         """Find a column by its name."""

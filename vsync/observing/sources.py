@@ -170,7 +170,8 @@ def _unit(
         chunks=len(bounds),
         lives=lives,
     )
-    return UnitFacts(unit, bounds, surplus=max(0, description.rows - rows) if whole else 0, unfit=unfit)
+    surplus = max(0, description.rows - rows) if whole else 0
+    return UnitFacts(unit, bounds, surplus=surplus, unfit=unfit, moves=description.moves)
 
 
 def _skipped(spec: Spec, wanted: Wanted, data: WantedData, path: str, known: Known) -> list[Key]:

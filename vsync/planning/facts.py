@@ -24,7 +24,7 @@ class UnitFacts:
 
     ``losers`` are the numbers of rows of a file, and the keys of a collection; ascending. ``surplus`` entities are
     counted in a collection beyond one for each of its keys. ``unfit`` rows are on record as not fitting, and not cut
-    again.
+    again. ``moves``: others may write there while it is read.
     """
 
     unit: Unit
@@ -32,6 +32,7 @@ class UnitFacts:
     losers: tuple[Key, ...] = ()
     surplus: int = 0
     unfit: int = 0
+    moves: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,7 +320,7 @@ def _copy_change(
     was = _was(u, journal)
     if _differs(u, was):
         details.append(f"changed: {u.unit.rows:,} rows, were {was.rows:,}")
-    if u.unit.lives:
+    if u.moves:
         details.append("not as of one moment: what is written there meanwhile may come along")
     if u.surplus:
         what = f"{u.surplus:,} entities more are counted there than it has keys: one under each key is copied"

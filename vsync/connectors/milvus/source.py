@@ -80,6 +80,7 @@ class MilvusSource:
             columns=columns,
             suggested={c.name: c.name for c in columns},
             collection=replace(found, schema=replace(found.schema, aliases=mine)),
+            moves=True,
         )
 
     def cut(self, columns: Sequence[str], chunk_bytes: int, seams: Sequence[Key] = ()) -> list[Bounds]:
