@@ -20,6 +20,7 @@ import bench_measure as bm
 import bench_milvus
 import bench_report as report
 from bench_check import measure_check
+from bench_export import measure_exports
 from bench_measure import KINDS, MIB, Kind, Shape, Used
 from bench_milvus import PAIRS, measure_copies
 from bench_mirror import measure_mirror
@@ -66,6 +67,10 @@ the plain script is query_iterator into insert, and the ceiling queries by range
 checked, whose columns go on undecoded (scripts/bench_forward.py). At last a mirror of which 100 rows have changed,
 beside `vsync check --full` of the same data, whole processes both (scripts/bench_mirror.py).
 
+With --export they are exported into HDF5 files. Here the plain script is query_iterator into h5py, and the ceiling
+queries by ranges of keys whose answers are thrown away (scripts/bench_drain.py); compared is all from the first query
+to the file in its place. And a backup of them is restored, beside vsync's copy of an HDF5 file of as many vectors.
+
 Identical runs vary 1.5-fold, more on a machine that others use: trust medians, and ratios within one run, never
 absolute numbers of two. Servers run as in the tests (tests/servers.py: etcd without fsync, quotas off), the same
 for all contenders. Exits with 1 where something is MISSED that must be reached; docs/speed.md has the last run.
@@ -84,6 +89,8 @@ def main() -> int:
             return 0
         if args.check:
             return check(args, folder)
+        if args.export:
+            return exports(args, folder)
         if args.milvus:
             return copies(args, folder)
         missed = [t for kind in args.server for t in measure_all(args, KINDS[kind], kind, folder) if not t.reached]
@@ -112,6 +119,7 @@ def arguments() -> argparse.Namespace:
         "--explore", action="store_true", help="compare chunk sizes, requests in flight, upserts and inserts instead"
     )
     parser.add_argument("--milvus", action="store_true", help="measure copying from one Milvus to another instead")
+    parser.add_argument("--export", action="store_true", help="measure exports and restores instead")
     parser.add_argument("--pair", action="append", choices=[*PAIRS, MIRROR], help="of --milvus: only this")
     parser.add_argument("--check", action="store_true", help="measure `vsync check` beside reading both sides instead")
     parser.add_argument("--rows", type=int, help="rows of --check and of the mirror (400,000; 20,000 with --quick)")
@@ -119,9 +127,10 @@ def arguments() -> argparse.Namespace:
     args.server = args.server or list(KINDS)
     args.rows = args.rows or (20_000 if args.quick else 400_000)
     args.pair = args.pair or [*PAIRS, MIRROR]
-    quick, usual = (bench_milvus.QUICK, bench_milvus.SHAPES) if args.milvus else (QUICK, SHAPES)
+    between = args.milvus or args.export
+    quick, usual = (bench_milvus.QUICK, bench_milvus.SHAPES) if between else (QUICK, SHAPES)
     args.shape = args.shape or (quick if args.quick else usual)
-    args.repeat = args.repeat or (1 if args.quick else 5 if args.milvus else 7)
+    args.repeat = args.repeat or (1 if args.quick else 5 if between else 7)
     return args
 
 
@@ -219,6 +228,16 @@ def copies(args: argparse.Namespace, folder: Path) -> int:
         else:
             found = measure_copies(args, pair, folder, say)
         for target in found:
+            print(target, flush=True)
+            missed += not target.reached
+    return int(bool(missed))
+
+
+def exports(args: argparse.Namespace, folder: Path) -> int:
+    """Measure exports and restores."""
+    missed = 0
+    for name in args.server:
+        for target in measure_exports(args, KINDS[name], name, folder, say):
             print(target, flush=True)
             missed += not target.reached
     return int(bool(missed))

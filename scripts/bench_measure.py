@@ -123,7 +123,7 @@ def _said(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for line in text.splitlines():
         if line.startswith("{"):
-            found |= {k: v for k, v in json.loads(line).items() if k.endswith("_seconds") or k == "written"}
+            found |= {k: v for k, v in json.loads(line).items() if k.endswith("seconds") or k == "written"}
     return found
 
 
