@@ -198,5 +198,3 @@ def _rows_at(run: Run, numbers: NDArray[np.int64], fields: Sequence[str]) -> Ite
         lo, hi = int(numbers[at]), int(numbers[end - 1]) + 1
         yield run.read(lo, hi, fields).take(pa.array(numbers[at:end] - lo))
         at = end
-
-
