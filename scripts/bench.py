@@ -68,8 +68,9 @@ checked, whose columns go on undecoded (scripts/bench_forward.py). At last a mir
 beside `vsync check --full` of the same data, whole processes both (scripts/bench_mirror.py).
 
 With --export they are exported into HDF5 files. Here the plain script is query_iterator into h5py, and the ceiling
-queries by ranges of keys whose answers are thrown away (scripts/bench_drain.py); compared is all from the first query
-to the file in its place. And a backup of them is restored, beside vsync's copy of an HDF5 file of as many vectors.
+queries by ranges of keys whose answers are thrown away (scripts/bench_drain.py). The copy phase of an export ends when
+all rows are in parts on the disk; the whole export, when they are put together in one file and counted. And a backup of
+them is restored, beside vsync's copy of an HDF5 file of as many vectors.
 
 Identical runs vary 1.5-fold, more on a machine that others use: trust medians, and ratios within one run, never
 absolute numbers of two. Servers run as in the tests (tests/servers.py: etcd without fsync, quotas off), the same
@@ -128,7 +129,7 @@ def arguments() -> argparse.Namespace:
     args.rows = args.rows or (20_000 if args.quick else 400_000)
     args.pair = args.pair or [*PAIRS, MIRROR]
     between = args.milvus or args.export
-    quick, usual = (bench_milvus.QUICK, bench_milvus.SHAPES) if between else (QUICK, SHAPES)
+    quick, usual = (bench_milvus.QUICK, bench_milvus.SHAPES) if args.milvus else (QUICK, SHAPES[: 2 if between else 3])
     args.shape = args.shape or (quick if args.quick else usual)
     args.repeat = args.repeat or (1 if args.quick else 5 if between else 7)
     return args
