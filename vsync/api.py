@@ -323,16 +323,16 @@ def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:
 
 
 @contextmanager
-def target_of(spec: Spec) -> Iterator[Target]:
-    """Open a spec's target; a Milvus Lite that is not there stays so until something is created in it."""
+def target_of(spec: Spec, *, written: bool = False) -> Iterator[Target]:
+    """Open a spec's target, to compare it where it is ``written``; one that is not there stays so for now."""
     from vsync.opening import open_to
 
-    with closing(open_to(spec)) as target:
+    with closing(open_to(spec, written=written)) as target:
         yield target
 
 
 @contextmanager
-def both_ends(spec: Spec, choice: Choice) -> Iterator[tuple[Target, Sources]]:
+def both_ends(spec: Spec, choice: Choice, *, written: bool = False) -> Iterator[tuple[Target, Sources]]:
     """Open a spec's target, and the sources of its data; what it copies as it is is found out by asking for it.
 
     Where the target cannot be opened, what is wrong with the sources is told, too.
@@ -341,7 +341,7 @@ def both_ends(spec: Spec, choice: Choice) -> Iterator[tuple[Target, Sources]]:
 
     with ExitStack() as stack:
         try:
-            target = stack.enter_context(target_of(spec))
+            target = stack.enter_context(target_of(spec, written=written))
         except TargetError as error:
             wrong, away = _wrong_sources(spec, choice)
             more = [p for p in (*wrong, *away) if p not in error.problems]

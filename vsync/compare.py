@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from vsync.api import both_ends, state_path, view_of
 from vsync.applying.settings import MAX_DOWNTIME
-from vsync.errors import LockedError
+from vsync.errors import LockedError, UsageError
 from vsync.planning.choice import Choice
+from vsync.spec import StoreTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,11 +72,13 @@ def check(
     choice = choice or Choice()
     drawn_by = secrets.randbelow(2**32) if seed is None else seed
     path = state_path(spec, state)
+    if repair and isinstance(spec.target, StoreTarget) and spec.target.snapshots:
+        raise UsageError("a snapshot does not change: it cannot be repaired", hint="make another: vsync backup")
 
     def wait(event: ApplyEvent) -> None:
         say(event)  # type: ignore[arg-type]  # all that a retry reports is that it waits
 
-    with both_ends(spec, choice) as (target, sources), view_of(path) as view:
+    with both_ends(spec, choice, written=True) as (target, sources), view_of(path) as view:
         facts = gather(sources.spec, target, sources, view, choice, whole=True)
         found = sides(sources.spec, facts, choice, one_way=one_way)
         noted: list[Finding] = []

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsync.connectors.registry import open_snapshot, open_source, open_store
+from vsync.connectors.registry import open_snapshot, open_source, open_store, open_written
 from vsync.errors import SourceChangedError, SourceError
 from vsync.spec import FromBackup, FromMilvus, OneCollection, StoreTarget
 from vsync.spec.copying import expand
@@ -34,11 +34,14 @@ def open_connection(spec: Spec, connection: Connection) -> Target:
     return open_target(uri, token, connection.database)
 
 
-def open_to(spec: Spec) -> Target:
-    """Open the target of a spec; a folder, or Milvus Lite, that is not there stays so until something is written."""
+def open_to(spec: Spec, *, written: bool = False) -> Target:
+    """Open the target of a spec; a folder, or Milvus Lite, that is not there stays so until something is written.
+
+    ``written``: it is to be compared, not to be written to.
+    """
     to = spec.target
     if isinstance(to, StoreTarget):
-        return open_store(to.kind, _place(spec, to.path), to.options)
+        return (open_written if written else open_store)(to.kind, _place(spec, to.path), to.options)
     return open_connection(spec, to.milvus)
 
 

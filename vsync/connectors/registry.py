@@ -78,6 +78,14 @@ def open_store(kind: str, place: str, options: Mapping[str, Any]) -> Target:
     return store
 
 
+def open_written(kind: str, place: str, options: Mapping[str, Any]) -> Target:
+    """Open it to compare what was written there: where each time begins anew, what was written last."""
+    if not STORE_KINDS[kind].snapshots:
+        return open_store(kind, place, options)
+    store: Target = import_module(STORE_KINDS[kind].module).open_written(place, **options)
+    return store
+
+
 def open_snapshot(kind: str, place: str, snapshot: str | None) -> Database:
     """Open one state of such a place as a database to read; the last one where none is named.
 

@@ -58,6 +58,11 @@ class StoreTarget(Model):
         return None
 
     @property
+    def snapshots(self) -> bool:
+        """Whether each apply makes a state of its own, which never changes."""
+        return STORE_KINDS[self.kind].snapshots
+
+    @property
     def database(self) -> str:
         """The name of the database: where it is."""
         return self.path

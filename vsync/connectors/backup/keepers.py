@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 class SnapshotKeeper:
     """A snapshot, which never changes; see :class:`vsync.connectors.runs.target.Keeper`."""
 
-    def __init__(self, repository: Repository, manifest: Manifest) -> None:
+    def __init__(self, repository: Repository, manifest: Manifest, *, identity: str | None = None) -> None:
         self._repository, self._manifest = repository, manifest
-        self.identity = f"backup:{repository.id}:{manifest.id}"
+        self.identity = identity or f"backup:{repository.id}:{manifest.id}"
         self.label = f"{repository.label}@{manifest.id}"
 
     def names(self) -> list[str]:
