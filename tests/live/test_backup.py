@@ -9,6 +9,7 @@ import applies
 import glove
 import pytest
 import reader
+from conftest import QUICK_ON_LITE
 from milvus_sources import Ends, make
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 ROWS = glove.rows(1_000, 5_000)
 WORDS = {"_default": ROWS[:2_000], "rare": ROWS[2_000:]}
-SMALL = "200KiB"
+SMALL = "40KiB"
 
 
 @pytest.fixture
@@ -68,7 +69,10 @@ def test_what_is_backed_up_is_restored_whole_and_again_nothing_is_stored_twice(e
     restore(ends)
     ends.content("words", WORDS)
     with ends.new() as client:
-        assert client.describe_alias("lexicon")["collection_name"] == "words"
+        if ends.target.kind == "milvus-2.3.5":  # it looks for aliases in the default database only
+            assert client.describe_collection("words")["aliases"] == ["lexicon"]
+        else:
+            assert client.describe_alias("lexicon")["collection_name"] == "words"
     again = restore(ends)
     assert again.of("summary")[0]["empty"], "a second restore finds nothing to do"
 
@@ -82,6 +86,7 @@ def test_what_is_backed_up_is_restored_whole_and_again_nothing_is_stored_twice(e
     ends.content("words", {"_default": WORDS["_default"][3:], "rare": glove.together(WORDS["rare"], new)})
 
 
+@QUICK_ON_LITE
 def test_a_choice_is_restored_under_another_name(ends: Ends) -> None:
     with ends.old() as client:
         make(client, "words", WORDS)
@@ -99,10 +104,11 @@ def test_a_choice_is_restored_under_another_name(ends: Ends) -> None:
     assert "matches no collection" in missing.problems
 
 
+@QUICK_ON_LITE
 def test_a_backup_that_was_stopped_goes_on_and_is_not_listed_before_it_is_whole(ends: Ends) -> None:
     with ends.old() as client:
         make(client, "words", WORDS)
-    for step in range(1, 8):
+    for step in (1, 3, 5):
         words = ["backup", "--from", ends.source.uri, "--database", ends.source.database, "repo", "--json"]
         process = applies.begin(ends.folder, *words, "--chunk-bytes", SMALL)
         seen = 0
@@ -122,18 +128,27 @@ def test_a_backup_that_was_stopped_goes_on_and_is_not_listed_before_it_is_whole(
     ends.content("words", WORDS)
 
 
+@QUICK_ON_LITE
 def test_a_damaged_object_is_named_and_never_restored(ends: Ends) -> None:
     with ends.old() as client:
         make(client, "words", WORDS)
     backup(ends)
-    victim = max(
-        (p for p in (ends.folder / "repo" / "objects").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
-    )
+    (manifest,) = (ends.folder / "repo" / "snapshots").iterdir()
+    last = json.loads(manifest.read_text())["collections"]["words"]["partitions"]["rare"][-1]
+    victim = ends.folder / "repo" / "objects" / last["object"][:2] / last["object"]
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 1
     victim.write_bytes(data)
     found = applies.vsync(ends.folder, "verify", "repo")
     assert found.code == 3
     assert victim.name[:12] in found.out + found.err
-    done = restore(ends, code=1)
+    refused = restore(ends, code=12)  # the keys of two partitions are compared by the plan
+    assert victim.name[:12] in refused.problems
+    done = restore(ends, "--partitions", "rare", "--chunk-bytes", SMALL, code=1)
     assert victim.name[:12] in done.problems
+    if ends.target.kind != "milvus-2.3.5":  # which loads, and so reads, nothing before it has its index
+        ends.content("words", {"rare": WORDS["rare"][: -last["rows"]]})
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    restore(ends, "--partitions", "rare", "--chunk-bytes", SMALL)
+    ends.content("words", {"rare": WORDS["rare"]})
