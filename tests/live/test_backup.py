@@ -152,3 +152,20 @@ def test_a_damaged_object_is_named_and_never_restored(ends: Ends) -> None:
     victim.write_bytes(data)
     restore(ends, "--partitions", "rare", "--chunk-bytes", SMALL)
     ends.content("words", {"rare": WORDS["rare"]})
+
+
+@pytest.mark.parametrize("target", ["lite"], indirect=True)
+def test_a_check_compares_what_was_backed_up_last_with_what_is_there_now(ends: Ends) -> None:
+    with ends.old() as client:
+        make(client, "words", {"_default": ROWS[:500]})
+    backup(ends)
+    (ends.folder / "words.yaml").write_text(backup(ends, "--show-spec").out)
+    assert applies.vsync(ends.folder, "check", "words.yaml", "--full").code == 0
+    with ends.old() as client:
+        client.delete("words", ids=ROWS.ids[:3].tolist())
+    differs = applies.vsync(ends.folder, "check", "words.yaml")
+    assert differs.code == 3
+    assert "3 rows" in differs.out
+    refused = applies.vsync(ends.folder, "check", "words.yaml", "--repair", "--out", "repair.json")
+    assert refused.code == 64
+    assert "a snapshot does not change" in refused.err
