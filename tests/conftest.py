@@ -2,11 +2,13 @@
 
 - ``milvus``: one Milvus 2.3.5 for the session; ``lite_server``: one ``milvus-lite server`` for the session; ``lite25``:
   one of the Milvus Lite of 2.5.
+- ``s3``: one SeaweedFS for the session; ``bucket``: an empty place in it, as ``s3://BUCKET/PREFIX``, and what the
+  environment says to reach it.
 - ``lite_path``: a path for an embedded Milvus Lite of one test, given back at the test's end.
 - ``target``: an empty database of one test, once on each of the three; ``source``: another one beside it.
 
-Where Milvus 2.3.5 cannot run, its tests are skipped and the summary says so in red. In CI on Linux x86-64
-they fail.
+Where Milvus 2.3.5 or SeaweedFS cannot run, their tests are skipped and the summary says so in red. In CI on Linux
+x86-64 they fail.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from uuid import uuid4
 
 import pytest
+import s3_server
 import servers
 from chaos.lite25 import PACKAGE, Lite25Server, installed
+from s3_server import S3Server
 from servers import LiteServer, MilvusServer, Server
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ QUICK_ON_LITE = pytest.mark.parametrize(
 
 _SERVERS = {"lite-server": "lite_server", "milvus-2.3.5": "milvus"}
 NEEDS_MILVUS = f"needs Milvus {servers.MILVUS_VERSION}: "
+NEEDS_S3 = "needs a server of S3: "
 
 
 class Endpoint(NamedTuple):
@@ -45,11 +50,7 @@ class Endpoint(NamedTuple):
 
 @pytest.fixture(scope="session")
 def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
-    reason = servers.available()
-    if reason and servers.has_platform() and os.environ.get("CI") == "true":
-        pytest.fail(NEEDS_MILVUS + reason)
-    if reason:
-        pytest.skip(NEEDS_MILVUS + reason)
+    _skip_loudly(NEEDS_MILVUS, servers.available())
     yield from _serve(MilvusServer(tmp_path_factory.mktemp("milvus")))
 
 
@@ -65,6 +66,21 @@ def lite25(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lite25Server]:
     except servers.ServerError as error:
         pytest.skip(f"needs {PACKAGE}: {error}")
     yield from _serve(Lite25Server(tmp_path_factory.mktemp("lite25")))
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    _skip_loudly(NEEDS_S3, s3_server.available())
+    yield from _serve(S3Server(tmp_path_factory.mktemp("s3")))
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    if not s3.running:
+        s3.start()
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.BUCKET}/{uuid4().hex}"
 
 
 @pytest.fixture
@@ -134,6 +150,14 @@ def fresh_database(server: Server) -> Iterator[str]:
     client.close()
 
 
+def _skip_loudly(needs: str, reason: str | None) -> None:
+    """Skip a test for a reason, if there is one; in CI, which has all that is needed, fail."""
+    if reason and servers.has_platform() and os.environ.get("CI") == "true":
+        pytest.fail(needs + reason)
+    if reason:
+        pytest.skip(needs + reason)
+
+
 def _serve(server: AnyServer) -> Iterator[AnyServer]:
     server.start()
     yield server
@@ -141,15 +165,13 @@ def _serve(server: AnyServer) -> Iterator[AnyServer]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reasons = [
-        report.longrepr[2].partition(NEEDS_MILVUS)[2]
-        for report in terminalreporter.stats.get("skipped", [])
-        if isinstance(report.longrepr, tuple) and NEEDS_MILVUS in report.longrepr[2]
-    ]
-    if reasons:
-        terminalreporter.write_line("")
-        terminalreporter.write_line(
-            f"SKIPPED: {len(reasons)} tests against Milvus {servers.MILVUS_VERSION}: {reasons[0]}",
-            red=True,
-            bold=True,
-        )
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    words = [told[2] for told in skipped if isinstance(told, tuple)]
+    for needs in (NEEDS_MILVUS, NEEDS_S3):
+        reasons = [said.partition(needs)[2] for said in words if needs in said]
+        if reasons:
+            terminalreporter.write_line("")
+            what = needs.removeprefix("needs ").removesuffix(": ")
+            terminalreporter.write_line(
+                f"SKIPPED: {len(reasons)} tests against {what}: {reasons[0]}", red=True, bold=True
+            )

@@ -7,19 +7,26 @@ written after it, and names it, is there only if it is.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager, suppress
-from itertools import count
+from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from uuid import uuid4
 
-from vsync.connectors.durable import cannot_write, sync_folder, write_whole
-from vsync.errors import ConflictError, SourceError, TargetError, TransientError
+from vsync.connectors.durable import cannot_write, sync_folder
+from vsync.errors import ConflictError, SourceError, TargetError, TransientError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = "60 seconds"
 """How long one request to S3 may take."""
+KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are the keys"
+_LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+_REQUEST = re.compile(r".*Error performing [A-Z]+ (\w+://[^/]+)\S* in \S+ -")
 
 
 class Found(NamedTuple):
@@ -54,6 +61,9 @@ class Store(Protocol):
     def delete(self, name: str) -> None:
         """Remove an object, where it is there."""
 
+    def tidy(self, prefix: str) -> None:
+        """Remove what was on its way to a name below ``prefix/`` when somebody was killed; nobody writes there now."""
+
 
 def open_store(place: str) -> Store:
     """Open a folder, or ``s3://BUCKET/PREFIX``; nothing need be there yet."""
@@ -66,25 +76,37 @@ class _Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.label = str(path)
-        self._numbers = count()
 
     def put(self, name: str, data: bytes) -> None:
-        write_whole(self._path / name, lambda file: file.write(data))
+        with self._written(name, data) as (mine, path):
+            mine.replace(path)
 
     def put_new(self, name: str, data: bytes) -> bool:
+        with self._written(name, data) as (mine, path):
+            try:
+                path.hardlink_to(mine)
+            except FileExistsError:
+                return False
+        return True
+
+    @contextmanager
+    def _written(self, name: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+        """Write data under a name of this moment, so that of two who write one object neither disturbs the other."""
         path = self._path / name
-        mine = path.with_name(f".{path.name}.{os.getpid()}.{next(self._numbers)}")
-        write_whole(mine, lambda file: file.write(data))
+        mine = path.with_name(f".{uuid4().hex}.new")
         try:
-            os.link(mine, path)
-        except FileExistsError:
-            return False
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with mine.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield mine, path
+            sync_folder(path.parent)
         except OSError as error:
             raise cannot_write(path, error) from error
         finally:
-            mine.unlink()
-        sync_folder(path.parent)
-        return True
+            with suppress(OSError):
+                mine.unlink(missing_ok=True)
 
     def get(self, name: str) -> bytes:
         try:
@@ -96,15 +118,19 @@ class _Folder:
 
     def size(self, name: str) -> int | None:
         try:
-            return (self._path / name).stat().st_size
+            found = (self._path / name).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return found.st_size if S_ISREG(found.st_mode) else None
 
     def list(self, prefix: str) -> Iterator[Found]:
         for path in sorted((self._path / prefix).rglob("*")):
-            # What begins with a dot, or ends so, was on its way to a name when somebody was killed.
-            if path.is_file() and not path.name.startswith(".") and path.suffix != ".new":
+            if path.is_file() and not _on_its_way(path):
                 yield Found(path.relative_to(self._path).as_posix(), path.stat().st_size)
+
+    def tidy(self, prefix: str) -> None:
+        for path in (self._path / prefix).rglob(".*.new"):
+            path.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         path = self._path / name
@@ -119,6 +145,10 @@ class _Folder:
             raise cannot_write(path, error) from error
 
 
+def _on_its_way(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix == ".new"
+
+
 class _Bucket:
     """A bucket of S3, or a prefix in it; keys, region and endpoint come from the usual AWS variables."""
 
@@ -127,12 +157,13 @@ class _Bucket:
             import obstore
             from obstore.store import S3Store
         except ImportError as error:
-            hint = "pip install 'vsync[s3]'"
-            raise ConflictError(
-                "a repository in S3 needs obstore, which is not installed", where=place, hint=hint
-            ) from error
+            what = "a repository in S3 needs obstore, which is not installed"
+            raise ConflictError(what, where=place, hint="pip install 'vsync[s3]'") from error
         bucket, _, prefix = place.removeprefix("s3://").partition("/")
-        self._s3 = obstore
+        if not bucket:
+            raise UsageError(f"{place} names no bucket", hint="s3://BUCKET/PREFIX")
+        _refuse_endpoint(place)
+        self._s3, self._bucket = obstore, bucket
         self.label = place
         with self._told("opening it"):
             # Retries are vsync's own, in one layer.
@@ -140,7 +171,7 @@ class _Bucket:
                 bucket,
                 prefix=prefix.strip("/") or None,
                 client_options={"timeout": SECONDS, "allow_http": True},
-                retry_config={"max_retries": 0, "retry_timeout": _no_time()},
+                retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
             )
 
     def put(self, name: str, data: bytes) -> None:
@@ -175,38 +206,62 @@ class _Bucket:
         with suppress(SourceError), self._told(f"removing {name}"):
             self._s3.delete(self._store, name)
 
+    def tidy(self, prefix: str) -> None:
+        """Do nothing: here an object is whole, or was never there."""
+
     @contextmanager
     def _told(self, doing: str) -> Iterator[None]:
         """Put what obstore raises into words; what it says may hold a request, but no key."""
         known: Any = self._s3.exceptions
         try:
             yield
-        except (known.NotFoundError, FileNotFoundError) as error:
-            raise missing(self.label, doing.rpartition(" ")[2]) from error
         except (known.AlreadyExistsError, known.PreconditionError) as error:
             raise _ThereError(f"{doing}: it is there", where=self.label) from error
-        except (known.PermissionDeniedError, known.UnauthenticatedError) as error:
-            hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile that may"
-            raise TargetError(f"{doing}: not allowed", where=self.label, hint=hint) from error
+        except (known.NotFoundError, FileNotFoundError) as error:
+            what, _, name = doing.partition(" ")
+            raise (self._no_bucket() if what == "writing" else missing(self.label, name)) from error
         except known.BaseError as error:
-            hint = "is the address right? AWS_ENDPOINT_URL names a server that is not Amazon's"
-            raise TransientError(f"{doing}: {_first_line(error)}", where=self.label, hint=hint) from error
+            raise self._in_words(doing, str(error)) from error
+
+    def _in_words(self, doing: str, said: str) -> TargetError:
+        """Tell what is wrong for good from what may work in a moment."""
+        text = said.strip().splitlines()[0].partition(": <?xml")[0]
+        found = re.search(r"status code: (\d+)", text)
+        status = int(found[1]) if found else None
+        if "/latest/api/token" in text:  # where a machine of Amazon's asks for the keys of its role
+            return TargetError(f"{doing}: there are no keys", where=self.label, hint=KEYS)
+        if status in {401, 403} or "AccessDenied" in text:
+            hint = f"{KEYS}; may they do that, and is there a bucket {self._bucket}?"
+            return TargetError(f"{doing}: not allowed", where=self.label, hint=hint)
+        if status == HTTPStatus.NOT_FOUND:
+            return self._no_bucket()
+        what = f"{doing}: {_without_request(text)}"
+        if status is not None and status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _LATER:
+            return TargetError(what, where=self.label, hint="are AWS_REGION and the bucket's name right?")
+        return TransientError(what, where=self.label, hint="does the server run? AWS_ENDPOINT_URL names it")
+
+    def _no_bucket(self) -> TargetError:
+        return TargetError(f"there is no bucket {self._bucket}", where=self.label, hint="make it: vsync makes none")
 
 
 class _ThereError(TargetError):
     """There is an object of that name."""
 
 
+def _without_request(text: str) -> str:
+    """Leave out what was asked, but for the server."""
+    return _REQUEST.sub(r"\1:", text)[:300]
+
+
+def _refuse_endpoint(place: str) -> None:
+    """Raise UsageError where a variable is no address, which would end the process."""
+    for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        address = os.environ.get(name)
+        if address and not re.match(r"https?://[^/\s]+", address):
+            what = f"{name} is {address!r}, which is no address"
+            raise UsageError(what, where=place, hint="write it as https://HOST:PORT")
+
+
 def missing(label: str, name: str) -> SourceError:
     """Say that an object is not there."""
     return SourceError(f"there is no {name}", where=label, hint="is it a repository? vsync verify tells what it lacks")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]
-
-
-def _no_time() -> Any:
-    from datetime import timedelta
-
-    return timedelta(0)

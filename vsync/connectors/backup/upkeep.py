@@ -104,6 +104,7 @@ def prune(repository: Repository, *, take_over: bool = False) -> Pruned:
         unused, kept = unused_objects(repository)
         for found in unused:
             repository.store.delete(found.name)
+        repository.store.tidy("objects")
     finally:
         repository.store.delete(PRUNING)
     return pruned(unused, kept)
