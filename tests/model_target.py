@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from vsync.connectors import columns as cols
@@ -342,7 +343,7 @@ class ModelWriter:
         if fate in {"part", "landed"}:
             raise TransientError("the connection was cut", in_doubt=True)
         target.faults.pass_moment()
-        return Acked(len(rows), ((made[0], made[-1]),) if made else ())
+        return Acked(len(rows), ((made[0], made[-1]),) if made else (), np.array(made, np.int64))
 
     def _store(self, rows: list[Row]) -> list[int]:
         """Store rows: under keys of the server's making, or in place of those with their keys in this partition."""

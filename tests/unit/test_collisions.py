@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsync.observing import collisions
+from vsync.connectors.base import Bounds, KeyRange
+from vsync.observing import collisions, policy
 from vsync.observing.collisions import find_collisions
+from vsync.observing.policy import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,3 +96,13 @@ def test_more_losers_than_are_worth_keeping_are_counted(monkeypatch: pytest.Monk
     monkeypatch.setattr(collisions, "MOST_LOSERS", 10)
     found = find_collisions(1, 50, blocks_of([[7] * 50], pa.int64()))
     assert (found.count, len(found.lost)) == (49, 0)
+
+
+def test_chunks_that_follow_each_other_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "KEYS_AT_ONCE", 10)
+    files = [Bounds(0, 4), Bounds(4, 8), Bounds(8, 12), Bounds(12, 30)]
+    assert list(joined(files)) == [Bounds(0, 8), Bounds(8, 12), Bounds(12, 30)]
+    of_keys = [(0, 5, None, "b"), (5, 9, "b", "d"), (9, 12, "f", "k"), (12, 40, "k", None)]
+    living = [Bounds(lo, hi, KeyRange(first, last)) for lo, hi, first, last in of_keys]
+    assert list(joined(living)) == [Bounds(0, 9, KeyRange(None, "d")), Bounds(9, 40, KeyRange("f", None))]
+    assert list(joined([])) == []

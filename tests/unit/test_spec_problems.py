@@ -268,9 +268,37 @@ BODIES = [
     ("map: {a: b}", ["5:5: unknown key 'map' in a collection; it belongs to an item of data"]),
     ("write: miror", ["5:12: 'miror' is not known here; did you mean mirror?"]),
     ("write: apend", ["5:12: 'apend' is not known here; did you mean append?"]),
+    ("on_collision: renumbr", ["5:19: 'renumbr' is not known here; did you mean renumber?"]),
     (
-        "on_collision: renumber",
-        ["5:19: 'renumber' comes with a later release; write one of these: error, first, last"],
+        "{on_collision: prefix, fields: {a: {type: int64, primary: true}}}",
+        [
+            (
+                "4:21: a prefix is put before varchar keys, and 'a' is int64; "
+                "make the key varchar, or write renumber with auto_id: true, first or last"
+            )
+        ],
+    ),
+    (
+        "{on_collision: prefix, fields: {a: {type: int64, primary: true, auto_id: true}}}",
+        [
+            (
+                "4:21: the server makes the keys in 'a' (auto_id), so that there is nothing to put a prefix before; "
+                "write renumber, or remove auto_id: of the field"
+            )
+        ],
+    ),
+    (
+        "{on_collision: renumber, fields: {a: {type: int64, primary: true}}}",
+        [("4:21: nothing makes new keys: 'a' is not auto_id; give a auto_id: true, or write prefix, first or last")],
+    ),
+    ("{on_collision: renumber, fields: {a: {type: int64, primary: true, auto_id: true}}}", []),
+    (
+        "{on_collision: prefix, from: a.h5}",
+        [("4:35: this item has no name to put before its keys; give it a name:, which is then part of every key")],
+    ),
+    (
+        "{on_collision: prefix, data: [{from: {milvus: {uri: x.db, collection: a}}}, {name: a, from: b.h5}]}",
+        ["4:98: two items of data would put 'a:' before their keys; give each a name: of its own"],
     ),
     ("max_delete: 5%", ["5:17: max_delete is of write: mirror; write write: mirror, or remove max_delete:"]),
     ('load: "true"', ["5:11: this must be true or false, not 'true'; remove the quotes"]),

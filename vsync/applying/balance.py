@@ -12,7 +12,8 @@ from vsync.applying.settle import lost_tasks, remove_strays
 from vsync.applying.worker import Task
 from vsync.errors import MismatchError, Problem, StalePlanError, TransientError
 from vsync.opening import check_unchanged
-from vsync.planning.steps import CopyChunk
+from vsync.planning.steps import CopyChunk, Verify
+from vsync.schema import DataType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ def verify(run: Run, to: Destination) -> None:
     run.identities.check(to.collection)
     if settled.left is None and run.identities.is_to_be_loaded(to.collection, run.plan):
         raise StalePlanError(f"{to.address} cannot be counted: somebody released it meanwhile", hint=RELEASED_HINT)
+    settled = _with_ids(run, to, settled)
     # Where counts differ the journal keeps what should be there: the next plan then sees that rows are gone, or more.
     left = settled.left if settled.expected is None else settled.expected
     run.journal.end_session(run.key, to, left, uneven=not settled.balanced)
@@ -94,6 +96,19 @@ def _count_gone(run: Run, to: Destination) -> None:
         found = keys.filter(run.retry.call(partial(probe, everywhere=False), keys))
         if len(found):
             run.journal.acked_late(run.key, unit, to.epoch, n, len(found), there.gone(kept, found))
+
+
+def _with_ids(run: Run, to: Destination, settled: Settled) -> Settled:
+    """Gather which key became which, when the last destination of a collection is counted: before that has ended."""
+    collection = run.plan.collections[to.collection]
+    units = [u for u in run.plan.units if run.plan.destination(u.destination).collection == collection.name]
+    counted = [run.plan.destination(step.destination) for step in run.plan.steps if isinstance(step, Verify)]
+    last = [d for d in counted if d.collection == collection.name][-1]
+    if not collection.primary.auto_id or last.address != to.address or not any(u.old_key for u in units):
+        return settled
+    acked = run.journal.key_ranges(run.key, collection.name)
+    found = run.copier.ids.gather(collection.name, acked, text=collection.primary.type is DataType.VARCHAR)
+    return settled if found is None else replace(settled, ids=str(found[0]), renumbered=found[1])
 
 
 def _others_displace(run: Run, to: Destination) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from vsync.applying.settings import Settings, Stop
     from vsync.applying.worker import Prepared, Sent, Task, Worker
+    from vsync.state.ids import IdMap
 
 
 @dataclass(slots=True)
@@ -41,6 +42,7 @@ class Copier:
     stop: Stop
     report: Report
     deadline: float | None
+    ids: IdMap
     failed: list[VsyncError] = field(default_factory=list)
     in_doubt: list[Task] = field(default_factory=list)
     doubted: list[Task] = field(default_factory=list)
@@ -113,6 +115,8 @@ class Copier:
             starting.append(ready.popleft())
         if not (answered or starting):
             return
+        for sent in answered:
+            self._keep_ids(sent)
         with self._journaling(), self.journal.together():
             for sent in answered:
                 self._acked(sent)
@@ -122,6 +126,12 @@ class Copier:
             sending[self.executor.submit(self.worker.send, prepared)] = prepared.task
         for sent in answered:
             self._tell(sent)
+
+    def _keep_ids(self, sent: Sent) -> None:
+        """Keep which key became which: before the journal counts the new ones."""
+        old, task = sent.prepared.old, sent.prepared.task
+        if old is not None and len(old):
+            self.ids.put(task.to.collection, task.unit.path, old, sent.keys, sent.key_ranges)
 
     def _sent(self, prepared: Prepared) -> None:
         task = prepared.task

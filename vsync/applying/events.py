@@ -93,7 +93,8 @@ class Settled:
     ``expected`` is ``None`` where what was there before could not be counted. ``lost`` are rows that were read and are
     neither written nor there, rejected or dropped: none, or vsync itself is at fault. Without ``exclusive`` others may
     have written more. ``moved`` are rows that came to a source that lives since it was cut; less than 0: went.
-    ``unproved``: its last count was not what it should hold, and it cannot be counted now.
+    ``unproved``: its last count was not what it should hold, and it cannot be counted now. ``ids`` is the file that
+    says which keys of the collection became which, ``renumbered`` its rows.
     """
 
     destination: str
@@ -109,6 +110,8 @@ class Settled:
     exclusive: bool = True
     moved: int = 0
     unproved: bool = False
+    ids: str | None = None
+    renumbered: int = 0
 
     @property
     def surplus(self) -> int:

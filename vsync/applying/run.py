@@ -20,6 +20,7 @@ from vsync.errors import StalePlanError, StoppedError, TargetError, TransientErr
 from vsync.planning import steps as s
 from vsync.planning.facts import Owed
 from vsync.planning.words import describe
+from vsync.state.ids import IdMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +85,8 @@ def carry_out(
     identities = Identities(target, retry)
     worker = Worker(target, sources, retry, limiter, identities)
     with ThreadPoolExecutor(2 * settings.transfers, thread_name_prefix="vsync") as executor:
-        copier = Copier(plan.target, journal, worker, executor, settings, stop, report, deadline)
+        ids = IdMap.beside(journal.path, plan.target)
+        copier = Copier(plan.target, journal, worker, executor, settings, stop, report, deadline, ids)
         facts = journal.facts(plan.target)
         run = Run(plan, target, journal, settings, stop, report, retry, copier, identities, facts)
         try:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from vsync.applying import there
 from vsync.errors import BadRowsError, TooLargeError
 from vsync.planning.origins import mapping_of
-from vsync.rows import BadRow, bad_rows_error, columns_of, digest, take_rows
+from vsync.rows import BadRow, arrow_type, bad_rows_error, columns_of, digest, source_keys, take_rows
 from vsync.rows.digest import row_digests
 from vsync.rows.losers import without
 
@@ -54,7 +54,8 @@ class Prepared:
 
     ``read`` are the rows that its source gave, ``rows`` those to be sent. ``there_mask`` is journaled with ``sent``,
     ``kept`` with ``acked``: see :mod:`vsync.applying.there`.
-    ``displaces`` are the keys that may be in other partitions and must not stay there.
+    ``displaces`` are the keys that may be in other partitions and must not stay there; ``old`` those that the rows have
+    in their source, where the server makes new ones.
     """
 
     task: Task
@@ -69,6 +70,7 @@ class Prepared:
     digest: str
     nbytes: int
     displaces: pa.Array | None = None
+    old: pa.Array | None = None
 
     @property
     def rejected(self) -> int:
@@ -78,11 +80,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the server acknowledged of a chunk."""
+    """What the server acknowledged of a chunk; ``keys`` are those that it made, in the order of the rows."""
 
     prepared: Prepared
     written: int
     key_ranges: tuple[tuple[int, int], ...]
+    keys: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -105,7 +108,7 @@ class Worker:
     def prepare(self, task: Task) -> Prepared:
         """Read a chunk and make it ready; raises BadRowsError where rows do not fit and none may be skipped."""
         self.identities.check(task.to.collection)  # here, where it delays no request
-        read, taken = self._take(task)
+        read, old, taken = self._take(task)
         checksum = digest(taken.rows)
         rows, numbers = _winners(task, taken)
         dropped = taken.rows.num_rows - rows.num_rows
@@ -129,26 +132,32 @@ class Worker:
             digest=checksum,
             nbytes=rows.nbytes,
             displaces=_displaced(task, rows),
+            old=None if old is None else old.take(pa.array(numbers - task.chunk.lo)),
         )
 
     def rows_of(self, task: Task) -> pa.RecordBatch:
         """Give the rows that a chunk brings, whatever of them is there."""
-        _, taken = self._take(task)
+        _, _, taken = self._take(task)
         return _winners(task, taken)[0]
 
-    def _take(self, task: Task) -> tuple[int, Taken]:
-        """Read a chunk; gives how many rows there were, and those that fit."""
+    def _take(self, task: Task) -> tuple[int, pa.Array | None, Taken]:
+        """Read a chunk; gives how many rows there were, the keys that are made anew, and the rows that fit."""
         chunk, unit = task.chunk, task.unit
         mapping = mapping_of(unit, task.collection)
+        old_key = unit.old_key if task.collection.primary.auto_id else None
+        columns = list(dict.fromkeys([*columns_of(mapping), *([] if old_key is None else [old_key])]))
         with self.sources.use(unit, self.retry.call) as source:
             if task.only is None:
-                batch = self.retry.call(source.read, chunk.bounds, columns_of(mapping))
+                batch = self.retry.call(source.read, chunk.bounds, columns)
             else:
-                batch = self.retry.call(cast("CollectionSource", source).reader.fetch, task.only, columns_of(mapping))
+                found = self.retry.call(source.describe).collection
+                assert found is not None
+                keys = source_keys(task.only, mapping, arrow_type(found.schema.primary))
+                batch = self.retry.call(cast("CollectionSource", source).reader.fetch, keys, columns)
         taken = take_rows(batch, chunk.lo, mapping, self.target.rules)
         if taken.bad and task.to.on_bad_row == "error":
             raise bad_rows_error(taken.bad, where=f"{unit.path} rows {chunk.lo}-{chunk.hi - 1}")
-        return batch.num_rows, taken
+        return batch.num_rows, None if old_key is None else batch.column(old_key), taken
 
     def _there(self, task: Task, rows: pa.RecordBatch, writer: Writer) -> tuple[bytes | None, Any]:
         """Tell which rows were there before the first attempt: asked once, then taken from the journal."""
@@ -171,6 +180,7 @@ class Worker:
             self.retry.call(writer.displace, prepared.displaces)
         written = 0
         ranges: list[tuple[int, int]] = []
+        keys: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         requests = deque(prepared.requests)
         while requests:
             request = requests.popleft()
@@ -182,7 +192,8 @@ class Worker:
                 continue
             written += acked.rows
             ranges += acked.key_ranges
-        return Sent(prepared, written, tuple(ranges))
+            keys += [acked.keys] if acked.keys is not None else []
+        return Sent(prepared, written, tuple(ranges), np.concatenate(keys))
 
     def _acknowledged(self, writer: Writer, request: Any, *, auto_id: bool) -> Acked:
         """Send until acknowledged; an insert with keys of the server's making is never repeated while in doubt."""

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Collection as Container
 
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from vsync.errors import Problem
     from vsync.schema import Collection, Index, LiveCollection, Rules
@@ -149,10 +151,14 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """The server answered that it wrote ``rows``; for auto_id the keys it handed out, ranges with both ends."""
+    """The server answered that it wrote ``rows``; for auto_id the keys it handed out, ranges with both ends.
+
+    ``keys`` are the same ones in the order of the rows; of texts the numbers that they are.
+    """
 
     rows: int
     key_ranges: tuple[tuple[int, int], ...] = ()
+    keys: NDArray[np.int64] | None = None
 
 
 class Writer(Protocol):

@@ -19,16 +19,17 @@ from vsync.connectors.base import Bounds, KeyRange
 from vsync.errors import Problem, SourceError
 from vsync.planning.diff import forces_replacement
 from vsync.planning.steps import DEFAULT_PARTITION
-from vsync.rows import FromColumn, columns_of, take_rows
+from vsync.rows import FromColumn, columns_of, take_rows, without_prefix
 from vsync.spec import OneCollection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from vsync.connectors.base import CollectionSource, Key, Target
+    from vsync.connectors.base import CollectionSource, Key, Reader, Target
     from vsync.opening import Sources
     from vsync.planning.facts import JournalFacts
     from vsync.planning.wanted import Wanted, WantedData
+    from vsync.rows import Origin
     from vsync.schema import LiveCollection
     from vsync.spec import DataSpec, Spec
 
@@ -111,9 +112,22 @@ def cut_of(
         return tuple(source.cut(columns, chunk_bytes, seams)), 0
     row_bytes = sum(c.row_bytes for c in source.describe().columns if c.name in columns)
     unfit = _unfit(data, source, target, rejected)
-    held = target.reader(there.schema, None)
+    held = _held(target.reader(there.schema, None), there.schema.primary.name, _key_origin(data))
     step = max(1, int(chunk_bytes / max(row_bytes, 1)))
-    return tuple(missing(source.reader.keys(), held.keys(), step, unfit)), len(unfit)
+    return tuple(missing(source.reader.keys(), held, step, unfit)), len(unfit)
+
+
+def _key_origin(data: WantedData) -> Origin | None:
+    return next((m.origin for m in data.mapping if m.field.primary), None)
+
+
+def _held(reader: Reader, name: str, origin: Origin | None) -> Iterator[pa.Array]:
+    """Scan the keys of the target that may be of this source, as they are there: a prefix keeps their order."""
+    prefix = origin.prefix if isinstance(origin, FromColumn) else ""
+    if not prefix:
+        return reader.keys()
+    behind = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return (without_prefix(rows.column(0), prefix) for rows in reader.scan(KeyRange(prefix, behind), [name]))
 
 
 def _unfit(data: WantedData, source: CollectionSource, target: Target, rejected: Sequence[Key]) -> pa.Array:
@@ -133,12 +147,13 @@ def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollect
     wish, key = spec.collections[wanted.declared.name], wanted.effective.primary
     said = (wish.partitions or {}).get(data.partition or "")
     source = next(d.collection for d in data.item.descriptions if d.collection is not None)
-    origin = next((m.origin for m in data.mapping if m.field.primary), None)
+    origin = _key_origin(data)
     return (
         ((said.write if said else None) or wish.write) == "append"
         and (bool(there.rows) or (there.rows == 0 and bool(rejected)))
         and not key.auto_id
-        and origin == FromColumn(source.schema.primary.name)
+        and isinstance(origin, FromColumn)
+        and origin.column == source.schema.primary.name
         and key.type is source.schema.primary.type
         and not any(forces_replacement(wanted.declared, there.schema))
     )

@@ -169,6 +169,7 @@ def _unit(
         origins=origins,
         chunks=len(bounds),
         lives=lives,
+        old_key=data.old_key if data.old_key and description.column(data.old_key) else None,
     )
     surplus = max(0, description.rows - rows) if whole else 0
     return UnitFacts(unit, bounds, surplus=surplus, unfit=unfit, moves=description.moves)

@@ -32,15 +32,19 @@ def as_it_is(desired: Collection, fixed: Container[str]) -> tuple[Collection, li
 
 
 def take_over(
-    declared: Collection, live: LiveCollection, said: Mapping[str, Origin], nearest: Nearest
+    declared: Collection,
+    live: LiveCollection,
+    said: Mapping[str, Origin],
+    nearest: Nearest,
+    rekey: Callable[[Field], Field],
 ) -> tuple[Collection, list[Loss]]:
     """Complete a new collection by its source, as far as the target holds it; ``said`` is the map of its data.
 
     Fields that the map names otherwise have their new name, in indexes too. Where the source is split by a partition
-    key, so is the new one.
+    key, so is the new one. ``rekey`` says what becomes of the key field.
     """
     source = live.schema
-    fields = declared.fields or tuple(_renamed(f, said) for f in source.fields)
+    fields = declared.fields or tuple(rekey(_renamed(f, said)) for f in source.fields)
     names = {f.name for f in fields}
     indexes = tuple(replace(i, field=_new_name(i.field, said)) for i in source.indexes or ())
     by_key = any(f.partition_key for f in fields)

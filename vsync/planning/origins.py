@@ -17,14 +17,19 @@ def mapping_of(unit: Unit, collection: Collection) -> tuple[Mapped, ...]:
 
 
 def origin_of(said: str | dict[str, Any]) -> Origin:
-    """Read an origin from its plain form: a column's name, ``$row`` or ``{"const": value}``."""
+    """Read an origin from its plain form; ``plain_origin`` makes it."""
+    if isinstance(said, dict) and "column" in said:
+        return FromColumn(said["column"], said["prefix"])
     if isinstance(said, dict):
         return Constant(said["const"])
     return RowNumber() if said == "$row" else FromColumn(said)
 
 
 def plain_origin(origin: Origin) -> str | dict[str, Any]:
-    """Write an origin in the plan's plain form."""
+    """Write an origin in the plan's plain form: a column's name, ``$row`` or ``{"const": value}``.
+
+    A column whose values get a prefix is ``{"column": name, "prefix": text}``.
+    """
     if isinstance(origin, FromColumn):
-        return origin.column
+        return {"column": origin.column, "prefix": origin.prefix} if origin.prefix else origin.column
     return {"const": origin.value} if isinstance(origin, Constant) else "$row"

@@ -224,7 +224,8 @@ class Unit:
     """One file or collection of a data item, on its way to one destination: what its chunks have in common.
 
     ``key`` is what its chunks are known by in the journal: destination, mapping and content. ``nbytes`` is the size of
-    its mapped columns as Arrow. ``origins`` maps each field to a column's name, ``$row``, or ``{"const": value}``.
+    its mapped columns as Arrow. ``origins`` maps each field to where its values come from: see
+    :func:`vsync.planning.origins.plain_origin`. ``old_key`` is the column of keys that the server makes anew.
     ``lives``: it is a collection, whose content says what it is and not what it holds.
     """
 
@@ -241,6 +242,7 @@ class Unit:
     origins: dict[str, str | dict[str, Any]]
     chunks: int
     lives: bool = False
+    old_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

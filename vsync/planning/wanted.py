@@ -7,13 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vsync.errors import ConflictError, Problem
+from vsync.planning import rekeying
 from vsync.planning.declared import declare, says_partitions
 from vsync.planning.diff import forces_replacement
+from vsync.planning.inferred import KEY_NAMES, columns, inferred_fields, made_fields, said_of
 from vsync.planning.inherit import ATTRIBUTES, as_it_is, take_over, unplaced
+from vsync.planning.rekeying import rekey_of
 from vsync.planning.steps import DEFAULT_PARTITION, Fidelity
 from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, constant, infer_field
 from vsync.rows.infer import MAX_LENGTH
-from vsync.schema import DYNAMIC_FIELD, NAME, Collection, DataType, Field
+from vsync.schema import DYNAMIC_FIELD, Collection, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,10 +24,7 @@ if TYPE_CHECKING:
     from vsync.connectors.base import Column, Description, Loss
     from vsync.planning.inherit import Nearest
     from vsync.schema import LiveCollection
-    from vsync.spec import DataSpec, Spec
-
-KEY_NAMES = ("id", "ids", "pk", "key", "keys", "_id", "uid", "uuid", "primary_key")
-"""Columns that are taken for the primary key where nothing says which is, in this order."""
+    from vsync.spec import CollectionSpec, DataSpec, Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,17 @@ class DataItem:
 
 @dataclass(frozen=True, slots=True)
 class WantedData:
-    """A data item with the mapping of its rows and the destination they go to."""
+    """A data item with the mapping of its rows and the destination they go to.
+
+    ``old_key`` is the column of the keys that they had, where the server makes new ones.
+    """
 
     item: DataItem
     address: str
     destination: str
     partition: str | None
     mapping: tuple[Mapped, ...]
+    old_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +97,17 @@ def want(
     wish, problems, fidelity = spec.collections[name], list[Problem](), list[Fidelity]()
     open_to = set() if says_partitions(wish) else {"partitions"}
     declared, losses = nearest(declare(name, wish, items), ATTRIBUTES - open_to)
-    source = _source(items)
+    source, rekey = _source(items), rekey_of(wish, items)
     if live is None and source is not None:
-        declared, lost = take_over(declared, source, _said(items[0]), nearest)
+        declared, lost = take_over(declared, source, said_of(items[0]), nearest, rekey)
         losses = [*losses, *lost]
         if wish.fields is None:
-            declared = replace(declared, fields=(*declared.fields, *_made(declared, items)))
+            declared = replace(declared, fields=(*declared.fields, *made_fields(declared, items)))
     elif live is not None and source is not None and unfinished:
-        made, _ = take_over(declared, source, _said(items[0]), nearest)
+        made, _ = take_over(declared, source, said_of(items[0]), nearest, rekey)
         declared = replace(declared, indexes=made.indexes, aliases=made.aliases)
     elif not declared.fields and live is None:
-        declared = replace(declared, fields=_inferred(spec, name, items, problems))
+        declared = replace(declared, fields=tuple(map(rekey, inferred_fields(spec, name, items, problems))))
     made_new = live is None or (declared.fields and any(forces_replacement(declared, live.schema)))
     fields = declared.fields
     if live is not None and not made_new:
@@ -115,12 +119,15 @@ def want(
     if any(f.primary for f in fields):
         for item in items:
             origins = _origins(spec, name, item, effective, problems)
-            mapping = tuple(Mapped(f, origins[f.name]) for f in effective.columns if f.name in origins)
-            fidelity += _casts(spec, name, item, mapping, problems)
+            plain = tuple(Mapped(f, origins[f.name]) for f in effective.columns if f.name in origins)
+            fidelity += _casts(spec, name, item, plain, problems)
+            mapping, old_key = rekeying.with_prefix(wish, item, plain), _old_key(wish, item, effective)
             partition = _partition(item, effective)
-            address = destination_address(name, partition)
-            data.append(WantedData(item, f"collection.{name}.data.{item.name}", address, partition, mapping))
+            to, address = destination_address(name, partition), f"collection.{name}.data.{item.name}"
+            data.append(WantedData(item, address, to, partition, mapping, old_key))
         _row_number_twice(spec, name, data, problems)
+        problems += rekeying.problems(spec, name, effective, data)
+        fidelity += rekeying.told(name, effective, data)
     if live is None and wish.fields is None:
         told = {loss.address.rpartition(".")[2] for loss in losses}
         losses += unplaced(name, [(d, told | _taken(w)) for w in data for d in w.item.descriptions])
@@ -129,7 +136,8 @@ def want(
 
 def _taken(data: WantedData) -> set[str]:
     """Name the columns that an item's fields come from."""
-    return {m.origin.column for m in data.mapping if isinstance(m.origin, FromColumn)}
+    old_key = {data.old_key} if data.old_key is not None else set()
+    return old_key | {m.origin.column for m in data.mapping if isinstance(m.origin, FromColumn)}
 
 
 def _told(live: Field, declared: Field | None) -> Field:
@@ -161,106 +169,11 @@ def _source(items: Sequence[DataItem]) -> LiveCollection | None:
     return next((d.collection for item in items[:1] for d in item.descriptions), None)
 
 
-def _said(item: DataItem) -> dict[str, Origin]:
-    return {n: _origin(m) for n, m in (item.spec.map or {}).items()}
-
-
-def _made(collection: Collection, items: Sequence[DataItem]) -> list[Field]:
-    """Infer the fields that maps name and the source does not have."""
-    made: dict[str, Field | None] = {}
-    for item in items:
-        for name, origin in _said(item).items():
-            if collection.field(name) is None and name not in made:
-                made[name] = _field_of(name, origin, item.descriptions[0], primary=False)
-    return [f for f in made.values() if f is not None]
-
-
-def _inferred(spec: Spec, name: str, items: Sequence[DataItem], problems: list[Problem]) -> tuple[Field, ...]:
-    """Infer fields from the first file of the first item; the others must then fit."""
-    where = spec.where("collections", name)
-    first = next((i for i in items if i.descriptions), None)
-    if first is None:
-        problems.append(
-            Problem(
-                f"collection {name} is not on the target, and nothing says what its fields are",
-                where,
-                "write fields:, or data: to infer them from",
-            )
-        )
-        return ()
-    description = first.descriptions[0]
-    chosen = _chosen_columns(first.spec, description)
-    key = _key_name(chosen)
-    fields = []
-    for field_name, origin in chosen.items():
-        made = _field_of(field_name, origin, description, primary=field_name == key)
-        if made is not None:
-            fields.append(made)
-        elif first.spec.map:
-            problems.append(
-                Problem(
-                    f"no field type holds {_native(origin, description)}",
-                    where,
-                    f"map another column to {field_name}",
-                )
-            )
-    if key is None:
-        fields.insert(0, Field("id", DataType.INT64, primary=True))
-    if not any(f.type.is_vector for f in fields):
-        problems.append(
-            Problem(
-                f"{first.paths[0]} has no vector column: it holds {_columns(description)}",
-                where,
-                "map one: map: {vector: COLUMN}, or declare fields:",
-            )
-        )
-    return tuple(fields)
-
-
-def _chosen_columns(data: DataSpec, description: Description) -> dict[str, Origin]:
-    """Choose the fields to infer: those of the map, else those of a known layout, else every column."""
-    if data.map:
-        return {n: _origin(m) for n, m in data.map.items()}
-    if description.suggested:
-        return {n: FromColumn(c) for n, c in description.suggested.items() if description.column(c)}
-    return {_plain_name(c.name): FromColumn(c.name) for c in description.columns}
-
-
-def _plain_name(column: str) -> str:
-    name = "".join(ch if ch.isalnum() and ch.isascii() else "_" for ch in column.rsplit("/", 1)[-1])
-    return name if NAME.match(name) else f"_{name}"
-
-
-def _key_name(chosen: dict[str, Origin]) -> str | None:
-    by_name = {n.lower(): n for n in chosen}
-    return next((by_name[k] for k in KEY_NAMES if k in by_name), None)
-
-
-def _field_of(name: str, origin: Origin, description: Description, *, primary: bool) -> Field | None:
-    if isinstance(origin, FromColumn):
-        column = description.column(origin.column)
-        made = infer_field(column, name, primary=primary) if column else None
-        if made and primary and made.type is not DataType.VARCHAR:
-            return Field(name, DataType.INT64, primary=True) if made.type.is_integer else None
-        return made
-    if isinstance(origin, RowNumber):
-        return Field(name, DataType.INT64, primary=primary)
-    types = {bool: DataType.BOOL, int: DataType.INT64, float: DataType.DOUBLE, str: DataType.VARCHAR}
-    made_type = types.get(type(origin.value), DataType.JSON)
-    return Field(name, made_type, primary=primary, max_length=65535 if made_type is DataType.VARCHAR else None)
-
-
-def _origin(mapped: Any) -> Origin:
-    if mapped.row:
-        return RowNumber()
-    return FromColumn(mapped.column) if mapped.column is not None else Constant(mapped.const)
-
-
 def _origins(
     spec: Spec, name: str, item: DataItem, collection: Collection, problems: list[Problem]
 ) -> dict[str, Origin]:
     """Find for each field where its values come from; the first file of the item decides."""
-    said = _said(item)
+    said = said_of(item)
     known = {f.name for f in collection.fields}
     for field_name in said.keys() - known:
         near = difflib.get_close_matches(field_name, known, 1)
@@ -288,7 +201,7 @@ def _origins(
             problems.append(
                 Problem(
                     f"nothing says where field {f.name} of {name} comes from: {item.paths[0]} holds "
-                    f"{_columns(description)}",
+                    f"{columns(description)}",
                     spec.where("collections", name, "data", item.index, "map"),
                     f"write map: {{{f.name}: COLUMN}}",
                 )
@@ -297,7 +210,7 @@ def _origins(
 
 
 def _refuse_computed(spec: Spec, name: str, item: DataItem, f: Field, problems: list[Problem]) -> None:
-    if f.name in _said(item):
+    if f.name in said_of(item):
         where = spec.where("collections", name, "data", item.index, "map", f.name)
         problems.append(Problem(f"the server itself makes the values of {f.name}", where, "leave it out"))
 
@@ -325,6 +238,27 @@ def _candidates(f: Field, collection: Collection, description: Description, free
         vectors = suggested or [c for c in free if _is_vector(c)]
         if len(vectors) == 1:
             yield vectors[0]
+
+
+def _old_key(wish: CollectionSpec, item: DataItem, collection: Collection) -> str | None:
+    """Find the column of the keys that rows of an item have, where the server makes new ones.
+
+    Of a file only where the policy says so: its columns are no keys until a spec makes one of them the key.
+    """
+    key, description = collection.primary, next(iter(item.descriptions), None)
+    if not key.auto_id or description is None:
+        return None
+    if description.collection is not None:
+        name = description.collection.schema.primary.name
+        return name if description.column(name) else None
+    if wish.on_collision != "renumber":
+        return None
+    said = said_of(item).get(key.name)
+    if isinstance(said, FromColumn):
+        found = [c for c in description.columns if c.name == said.column]
+    else:
+        found = list(_candidates(key, collection, description, description.columns))
+    return next((c.name for c in found if infer_field(c, key.name, primary=True)), None)
 
 
 def _is_vector(column: Column) -> bool:
@@ -355,7 +289,7 @@ def _casts(
             address = f"collection.{name}.field.{m.field.name}"
             if column is None:
                 near = difflib.get_close_matches(m.origin.column, [c.name for c in description.columns], 1)
-                hint = f"did you mean {near[0]}?" if near else f"it holds {_columns(description)}"
+                hint = f"did you mean {near[0]}?" if near else f"it holds {columns(description)}"
                 problems.append(Problem(f"{path} has no column {m.origin.column}", where, hint))
                 continue
             try:
@@ -388,12 +322,3 @@ def _row_number_twice(spec: Spec, name: str, data: Sequence[WantedData], problem
                 "map a column to the key, declare the key auto_id: true, or give each file a collection of its own",
             )
         )
-
-
-def _native(origin: Origin, description: Description) -> str:
-    column = description.column(origin.column) if isinstance(origin, FromColumn) else None
-    return f"{column.name} ({column.native})" if column else str(origin)
-
-
-def _columns(description: Description) -> str:
-    return ", ".join(f"{c.name} ({c.native})" for c in description.columns) or "no columns"

@@ -156,6 +156,9 @@ def applied_lines(settled: Sequence[Settled]) -> Iterator[Line]:
     """Say what an apply did, at its end."""
     for s in settled:
         yield ("create" if s.balanced and not s.rejected else "warn"), settled_line(s)
+    for s in settled:
+        if s.ids is not None:
+            yield "plain", f"Old and new keys of {many(s.renumbered, 'row')}: {s.ids}"
     yield "bold", f"Applied: {many(sum(s.written for s in settled), 'row')} written."
 
 

@@ -34,7 +34,9 @@ from vsync.rows.mapping import (
     Taken,
     columns_of,
     map_rows,
+    source_keys,
     take_rows,
+    without_prefix,
 )
 from vsync.rows.route import Cast
 
@@ -60,5 +62,7 @@ __all__ = [
     "find_bad_rows",
     "infer_field",
     "map_rows",
+    "source_keys",
     "take_rows",
+    "without_prefix",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vsync.rows.bad import BadRow, bad_rows_error
 from vsync.rows.casting import cast, constant
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FromColumn:
-    """The field's values are those of a column of the source."""
+    """The field's values are those of a column of the source, each with ``prefix`` before it."""
 
     column: str
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,26 @@ def _without(taken: Taken, fields: Sequence[Field], findings: Sequence[Sequence[
 def _cast(batch: pa.RecordBatch, first_row: int, mapped: Mapped) -> Casted:
     origin, field = mapped.origin, mapped.field
     if isinstance(origin, FromColumn):
-        return cast(batch.column(origin.column), origin.column, field)
+        return _prefixed(cast(batch.column(origin.column), origin.column, field), origin.prefix)
     if isinstance(origin, RowNumber):
         rows = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
         return cast(pa.array(rows), "$row", field)
     one = constant(origin.value, field)
     return Casted(one.take(pa.array(np.zeros(batch.num_rows, np.int64))))
+
+
+def _prefixed(casted: Casted, prefix: str) -> Casted:
+    return replace(casted, values=pc.binary_join_element_wise(prefix, casted.values, "")) if prefix else casted
+
+
+def source_keys(keys: pa.Array, mapping: Mapping, kind: pa.DataType) -> pa.Array:
+    """Give what keys are in their source, where they are of this type: without what the mapping puts before them."""
+    origin = next((m.origin for m in mapping if m.field.primary), None)
+    if isinstance(origin, FromColumn) and origin.prefix:
+        keys = without_prefix(keys, origin.prefix)
+    return keys.cast(kind)
+
+
+def without_prefix(texts: pa.Array, prefix: str) -> pa.Array:
+    """Take away a prefix that all of these have."""
+    return pc.utf8_slice_codeunits(texts, start=len(prefix))

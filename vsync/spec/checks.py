@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vsync.schema import NAME
 from vsync.spec.checks_fields import check_fields, check_index
+from vsync.spec.checks_keys import collision_problems
 from vsync.spec.checks_milvus import check_copies, check_reading
 from vsync.spec.nodes import Node
 from vsync.spec.values import one_of, show
@@ -68,6 +69,8 @@ def check(spec: Spec, places: Places, report: Report, wrong: Wrong) -> None:
         check_fields(checks, path, collection)
         _check_data(checks, path, collection)
         check_reading(checks, path, spec, collection)
+        for below, what, hint in collision_problems(collection):
+            checks.problem((*path, *below), what, hint)
     _check_aliases(checks, spec)
 
 

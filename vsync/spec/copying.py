@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vsync.errors import Problem, SpecError
 from vsync.schema import NAME
+from vsync.spec.checks_keys import collision_problems
 from vsync.spec.checks_milvus import mirror_problems
 from vsync.spec.document import Places
 
@@ -120,6 +121,8 @@ class _Expansion:
         for below, what, hint in mirror_problems(collection):
             if below[0] in self.said(name) or below[0] == "data":
                 self.problems.append(Problem(what, expanded.where("collections", name, *below), hint))
+        for below, what, hint in collision_problems(collection):
+            self.problems.append(Problem(what, expanded.where("collections", name, *below), hint))
 
     def places(self, places: Places) -> Places:
         """Find the places of what the copies say, where the spec does not say it itself."""

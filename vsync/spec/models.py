@@ -17,7 +17,7 @@ from pydantic import (
 from vsync import schema
 from vsync.spec import values
 from vsync.spec.base import Model, to_long
-from vsync.spec.sources import AnyCollections, AnySource
+from vsync.spec.sources import AnyCollections, AnySource, OneCollection
 from vsync.spec.values import AsText, Plain, Scalar, Size, Text, Truth, Type, Whole
 
 Write = Annotated[
@@ -30,7 +30,8 @@ Consistency = Annotated[
 ]
 MAX_DELETE = "10%"
 OnCollision = Annotated[
-    Literal["error", "first", "last"], values.word("error", "first", "last", later=("prefix", "renumber"))
+    Literal["error", "first", "last", "prefix", "renumber"],
+    values.word("error", "first", "last", "prefix", "renumber"),
 ]
 MaxDelete = Annotated[int | str, BeforeValidator(values.bound)]
 OnBadRow = Annotated[Literal["error", "skip"], values.word("error", "skip")]
@@ -140,6 +141,12 @@ class DataSpec(Model):
         None, description="For each field its column, $row (the row number) or {const: VALUE}"
     )
     into: Text | None = Field(None, description="The partition that the rows go into")
+
+    @property
+    def prefix(self) -> str | None:
+        """What ``on_collision: prefix`` puts before its keys: its name, or else that of its collection, and a colon."""
+        name = self.name or (self.source.collection if isinstance(self.source, OneCollection) else None)
+        return f"{name}:" if name and schema.NAME.match(name) else None
 
 
 class CollectionSpec(Model):

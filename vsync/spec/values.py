@@ -243,13 +243,11 @@ def default(value: Any, kind: DataType, max_length: int | None) -> Any:
     raise wrong(f"a field of type {kind} has no default", "remove it")
 
 
-def word(*words: str, later: tuple[str, ...] = ()) -> BeforeValidator:
-    """Take one of these words; those of a ``later`` release are told apart from mistakes."""
+def word(*words: str) -> BeforeValidator:
+    """Take one of these words."""
 
     def check(value: Any) -> str:
         found = text(value)
-        if found in later:
-            raise wrong(f"'{found}' comes with a later release", one_of("", words))
         if found not in words:
             raise wrong(f"{show(value)} is not known here", one_of(found, words))
         return found

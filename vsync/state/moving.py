@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vsync.errors import ConflictError, UsageError
 from vsync.planning.steps import content_key, unit_key
+from vsync.state.ids import IdMap
 from vsync.state.listing import listed, unknown
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def move(journal: Journal, target: str, old: str, new: str) -> int:
                 " WHERE target = ? AND collection = ?",
                 [now, now, target, was],
             )
+            IdMap.beside(journal.path, target).moved(was, now)
     return len(moved)
 
 

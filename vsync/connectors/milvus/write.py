@@ -19,6 +19,8 @@ from vsync.errors import TargetError, TooLargeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from vsync.connectors.milvus.client import Client
     from vsync.schema import Collection
 
@@ -79,8 +81,13 @@ class MilvusWriter:
                 where=self._client.place,
                 hint="count and check the collection before going on: vsync check",
             )
-        ranges = _ranges(answer.IDs) if self._collection.primary.auto_id else ()
-        return Acked(request.rows, ranges)
+        if not self._collection.primary.auto_id:
+            return Acked(request.rows)
+        made = _made(answer.IDs)
+        if len(made) != request.rows:
+            what = f"the server says that it made {len(made)} keys for {request.rows} rows of {self._collection.name}"
+            raise TargetError(what, where=self._client.place, hint="count and check the collection: vsync check")
+        return Acked(request.rows, _ranges(made), made)
 
     def probe(self, keys_: pa.Array, *, everywhere: bool = True) -> pa.BooleanArray:
         """Tell for each key, in order, whether the collection holds it now, in whatever partition or in this one."""
@@ -164,11 +171,16 @@ def _cut(keys_: pa.Array) -> Iterator[pa.Array]:
         yield keys_.slice(start, PROBED_AT_ONCE)
 
 
-def _ranges(ids: Any) -> tuple[tuple[int, int], ...]:
-    """Turn the keys that a server handed out into ranges, first and last included."""
+def _made(ids: Any) -> NDArray[np.int64]:
+    """Give the keys that a server handed out, in the order of the rows."""
     texts = ids.str_id.data
     made = [int(text) for text in texts] if texts else ids.int_id.data
-    numbers = np.sort(np.fromiter(made, "i8", len(made)))
+    return np.fromiter(made, np.int64, len(made))
+
+
+def _ranges(made: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """Turn keys into ranges, first and last included."""
+    numbers = np.sort(made)
     if not len(numbers):
         return ()
     breaks = np.flatnonzero(np.diff(numbers) != 1)

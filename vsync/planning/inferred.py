@@ -1,0 +1,125 @@
+"""Fields that nothing declares, found from what the sources hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vsync.errors import Problem
+from vsync.rows import Constant, FromColumn, Origin, RowNumber, infer_field
+from vsync.schema import NAME, Collection, DataType, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vsync.connectors.base import Description
+    from vsync.planning.wanted import DataItem
+    from vsync.spec import DataSpec, Spec
+
+KEY_NAMES = ("id", "ids", "pk", "key", "keys", "_id", "uid", "uuid", "primary_key")
+"""Columns that are taken for the primary key where nothing says which is, in this order."""
+
+
+def said_of(item: DataItem) -> dict[str, Origin]:
+    """Give what the map of an item says."""
+    return {n: _origin(m) for n, m in (item.spec.map or {}).items()}
+
+
+def made_fields(collection: Collection, items: Sequence[DataItem]) -> list[Field]:
+    """Infer the fields that maps name and the source does not have."""
+    made: dict[str, Field | None] = {}
+    for item in items:
+        for name, origin in said_of(item).items():
+            if collection.field(name) is None and name not in made:
+                made[name] = _field_of(name, origin, item.descriptions[0], primary=False)
+    return [f for f in made.values() if f is not None]
+
+
+def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: list[Problem]) -> tuple[Field, ...]:
+    """Infer fields from the first file of the first item; the others must then fit."""
+    where = spec.where("collections", name)
+    first = next((i for i in items if i.descriptions), None)
+    if first is None:
+        problems.append(
+            Problem(
+                f"collection {name} is not on the target, and nothing says what its fields are",
+                where,
+                "write fields:, or data: to infer them from",
+            )
+        )
+        return ()
+    description = first.descriptions[0]
+    chosen = _chosen_columns(first.spec, description)
+    key = _key_name(chosen)
+    fields = []
+    for field_name, origin in chosen.items():
+        made = _field_of(field_name, origin, description, primary=field_name == key)
+        if made is not None:
+            fields.append(made)
+        elif first.spec.map:
+            problems.append(
+                Problem(
+                    f"no field type holds {_native(origin, description)}",
+                    where,
+                    f"map another column to {field_name}",
+                )
+            )
+    if key is None:
+        fields.insert(0, Field("id", DataType.INT64, primary=True))
+    if not any(f.type.is_vector for f in fields):
+        problems.append(
+            Problem(
+                f"{first.paths[0]} has no vector column: it holds {columns(description)}",
+                where,
+                "map one: map: {vector: COLUMN}, or declare fields:",
+            )
+        )
+    return tuple(fields)
+
+
+def _chosen_columns(data: DataSpec, description: Description) -> dict[str, Origin]:
+    """Choose the fields to infer: those of the map, else those of a known layout, else every column."""
+    if data.map:
+        return {n: _origin(m) for n, m in data.map.items()}
+    if description.suggested:
+        return {n: FromColumn(c) for n, c in description.suggested.items() if description.column(c)}
+    return {_plain_name(c.name): FromColumn(c.name) for c in description.columns}
+
+
+def _plain_name(column: str) -> str:
+    name = "".join(ch if ch.isalnum() and ch.isascii() else "_" for ch in column.rsplit("/", 1)[-1])
+    return name if NAME.match(name) else f"_{name}"
+
+
+def _key_name(chosen: dict[str, Origin]) -> str | None:
+    by_name = {n.lower(): n for n in chosen}
+    return next((by_name[k] for k in KEY_NAMES if k in by_name), None)
+
+
+def _field_of(name: str, origin: Origin, description: Description, *, primary: bool) -> Field | None:
+    if isinstance(origin, FromColumn):
+        column = description.column(origin.column)
+        made = infer_field(column, name, primary=primary) if column else None
+        if made and primary and made.type is not DataType.VARCHAR:
+            return Field(name, DataType.INT64, primary=True) if made.type.is_integer else None
+        return made
+    if isinstance(origin, RowNumber):
+        return Field(name, DataType.INT64, primary=primary)
+    types = {bool: DataType.BOOL, int: DataType.INT64, float: DataType.DOUBLE, str: DataType.VARCHAR}
+    made_type = types.get(type(origin.value), DataType.JSON)
+    return Field(name, made_type, primary=primary, max_length=65535 if made_type is DataType.VARCHAR else None)
+
+
+def _origin(mapped: Any) -> Origin:
+    if mapped.row:
+        return RowNumber()
+    return FromColumn(mapped.column) if mapped.column is not None else Constant(mapped.const)
+
+
+def _native(origin: Origin, description: Description) -> str:
+    column = description.column(origin.column) if isinstance(origin, FromColumn) else None
+    return f"{column.name} ({column.native})" if column else str(origin)
+
+
+def columns(description: Description) -> str:
+    """Name what a source holds, for people."""
+    return ", ".join(f"{c.name} ({c.native})" for c in description.columns) or "no columns"
