@@ -16,7 +16,7 @@ from vsync.connectors.backup.repository import new_id, now
 from vsync.connectors.base import KeyRange
 from vsync.connectors.runs.reader import RunsReader, one_behind_the_other
 from vsync.connectors.runs.target import Kept
-from vsync.errors import ConflictError, StalePlanError
+from vsync.errors import ConflictError, LockedError, StalePlanError
 from vsync.schema import Collection
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from vsync.connectors.base import Key, Loss
     from vsync.connectors.runs.run import Run
     from vsync.errors import Problem
+
+
+HEAD = "head.json"
 
 
 class SnapshotKeeper:
@@ -89,7 +92,8 @@ class BackupKeeper:
     """The backup of something, by its name, that is being written: a new one, or one that was stopped.
 
     See :class:`vsync.connectors.runs.target.Keeper`. Each description and each range is an object below
-    ``pending/ID/``, written after the rows it names.
+    ``pending/ID/``, written after the rows it names. ``head.json`` there says who writes: of two who do, from two
+    places with states of their own, the one that began later goes on, and the other is told.
     """
 
     def __init__(self, repository: Repository, name: str) -> None:
@@ -102,6 +106,7 @@ class BackupKeeper:
         self._kept: dict[str, Kept] = {}
         self._ranges: defaultdict[tuple[str, str], list[Range | None]] = defaultdict(list)
         self._number = 0
+        self._writer = uuid4().hex
         self._may_write = False
         self._notes: dict[str, Any] = {}
         self._go_on()
@@ -110,7 +115,7 @@ class BackupKeeper:
         """Find the backup of this name that was stopped; one that was sealed, and not tidied up, is none."""
         sealed = set(self._repository.snapshot_ids()) if self._repository.there else set()
         for pending in self._repository.unfinished() if self._repository.there else ():
-            head = f"pending/{pending}/head.json"
+            head = f"pending/{pending}/{HEAD}"
             if pending in sealed or self._store.size(head) is None:
                 continue
             said = json.loads(self._store.get(head))
@@ -135,13 +140,34 @@ class BackupKeeper:
     def _begin(self) -> None:
         """Begin, where that has not been done: the mark first, then a look whether somebody prunes."""
         with self._lock:
+            if self._may_write:
+                self._refuse_another()
+                return
+            self._repository.make()
+            self._repository.refuse_while_pruning()
+            new = self._id is None
             if self._id is None:
-                self._repository.make()
                 self._id, self._began = new_id(), now()
-                self._put("head.json", {"name": self._name, "began": self._began})
-            if not self._may_write:
+            self._put(HEAD, {"name": self._name, "began": self._began, "writer": self._writer})
+            try:
                 self._repository.refuse_while_pruning()
-                self._may_write = True
+            except LockedError:
+                if new:
+                    self._repository.abandon(self._id)
+                    self._id = None
+                raise
+            self._may_write = True
+
+    def _refuse_another(self) -> None:
+        """Raise StalePlanError where somebody else goes on with this backup, or gave it up."""
+        head = f"pending/{self._id}/{HEAD}"
+        if self._store.size(head) is None:
+            what, hint = "this backup was given up", "back up again: what is there is not stored twice"
+        elif json.loads(self._store.get(head))["writer"] != self._writer:
+            what, hint = "another vsync goes on with this backup", "let it end: vsync snapshots shows when it has"
+        else:
+            return
+        raise StalePlanError(what, where=f"{self.label}/{head}", hint=hint)
 
     def _put(self, name: str, said: dict[str, Any]) -> None:
         self._store.put(f"pending/{self._id}/{name}", json.dumps(said, ensure_ascii=False).encode())
@@ -163,6 +189,7 @@ class BackupKeeper:
 
     def drop(self, name: str) -> None:
         """Forget a collection with its ranges."""
+        self._begin()
         with self._lock:
             self._store.delete(f"pending/{self._id}/collections/{name}.json")
             for found in list(self._store.list(f"pending/{self._id}/ranges/{name}")):
@@ -214,6 +241,7 @@ class BackupKeeper:
         }
         made = Manifest(self._id, self._name, self._began, now(), held, self._notes)
         self._refuse_missing(made)
+        self._refuse_another()
         self._store.put_new(f"snapshots/{self._id}.json", made.to_json())
         for sealed in self._repository.unfinished():
             if self._store.size(f"snapshots/{sealed}.json") is not None:

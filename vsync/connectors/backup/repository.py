@@ -121,6 +121,7 @@ class Repository:
         """Give an unfinished backup up."""
         for found in list(self.store.list(f"pending/{pending}")):
             self.store.delete(found.name)
+        self.store.tidy(f"pending/{pending}")
 
     def used(self) -> Iterator[tuple[str, int]]:
         """Name the objects of all snapshots, with their sizes; some more than once."""
@@ -148,5 +149,6 @@ def now() -> str:
 
 
 def new_id() -> str:
-    """Make the id of a snapshot: the time, and what tells two of one second apart."""
-    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+    """Make the id of a snapshot: the time, and what tells two of one moment apart."""
+    moment = datetime.now(timezone.utc)
+    return f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1_000:03}Z-{uuid4().hex[:8]}"

@@ -128,21 +128,24 @@ class _Folder:
             if path.is_file() and not _on_its_way(path):
                 yield Found(path.relative_to(self._path).as_posix(), path.stat().st_size)
 
-    def tidy(self, prefix: str) -> None:
-        for path in (self._path / prefix).rglob(".*.new"):
-            path.unlink(missing_ok=True)
-
     def delete(self, name: str) -> None:
-        path = self._path / name
+        self._remove(self._path / name)
+
+    def tidy(self, prefix: str) -> None:
+        for path in list((self._path / prefix).rglob(".*.new")):
+            self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file, and the folders that are empty then."""
         try:
             path.unlink(missing_ok=True)
-            for folder in path.parents:
-                if folder == self._path:
-                    break
-                with suppress(OSError):  # others lie in it
-                    folder.rmdir()
         except OSError as error:
             raise cannot_write(path, error) from error
+        for folder in path.parents:
+            if folder == self._path:
+                break
+            with suppress(OSError):  # others lie in it
+                folder.rmdir()
 
 
 def _on_its_way(path: Path) -> bool:
