@@ -11,6 +11,7 @@ from vsync.connectors.backup.keepers import BackupKeeper, SnapshotKeeper
 from vsync.connectors.backup.repository import Repository
 from vsync.connectors.base import KeyRange
 from vsync.connectors.runs.target import RunsTarget
+from vsync.rows import arrow_schema
 from vsync.schema import Collection, DataType, Field
 
 if TYPE_CHECKING:
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 
 CHUNK = 10
 NAME = "things"
-THINGS = Collection(NAME, (Field("id", DataType.INT64, primary=True), Field("value", DataType.INT64)))
+THINGS = Collection(
+    NAME,
+    (
+        Field("id", DataType.INT64, primary=True),
+        Field("value", DataType.INT64),
+        Field("vector", DataType.FLOAT_VECTOR, dim=2),
+    ),
+)
 Rows = dict[int, int]
 
 
@@ -49,7 +57,12 @@ def chunks(rows: Rows, seams: list[Any]) -> Iterator[pa.RecordBatch]:
         if at == len(keys) or at - lo == CHUNK or any(keys[at - 1] < seam <= keys[at] for seam in seams):
             part = keys[lo:at]
             yield pa.RecordBatch.from_arrays(
-                [pa.array(part, pa.int64()), pa.array([rows[key] for key in part], pa.int64())], names=["id", "value"]
+                [
+                    pa.array(part, pa.int64()),
+                    pa.array([rows[key] for key in part], pa.int64()),
+                    pa.array([[rows[key], key] for key in part], pa.list_(pa.float32(), 2)),
+                ],
+                schema=arrow_schema(THINGS.columns),
             )
             lo = at
 
@@ -118,6 +131,9 @@ class MortalStore:
     def tidy(self, prefix: str) -> None:
         self.moment()
         self.store.tidy(prefix)
+
+    def empty(self) -> bool:
+        return self.store.empty()
 
     def get(self, name: str) -> bytes:
         return self.store.get(name)

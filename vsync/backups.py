@@ -67,7 +67,7 @@ def restore_spec(
         "version": 1,
         "target": {"milvus": target},
         **_defaults(chunk_bytes),
-        "copy": [{"from": {"backup": {**source, **chosen}}, **{k: v for k, v in copy.items() if v}}],
+        "copy": [{"from": {"backup": {**source, **chosen}}, **{k: v for k, v in copy.items() if v is not None}}],
     }
     accepted: dict[str, Said] = {}
     for address in accept_loss:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING
 
 import applies
@@ -169,3 +170,48 @@ def test_a_check_compares_what_was_backed_up_last_with_what_is_there_now(ends: E
     refused = applies.vsync(ends.folder, "check", "words.yaml", "--repair", "--out", "repair.json")
     assert refused.code == 64
     assert "a snapshot does not change" in refused.err
+
+
+@pytest.mark.parametrize("target", ["lite-server"], indirect=True)
+def test_two_backups_at_once_do_not_mix(ends: Ends) -> None:
+    with ends.old() as client:
+        make(client, "words", WORDS)
+    repo, elsewhere = str(ends.folder / "repo"), ends.folder / "elsewhere"
+    elsewhere.mkdir()
+    words = ["backup", "--from", ends.source.uri, "--database", ends.source.database, repo, "--chunk-bytes", SMALL]
+    first = applies.begin(ends.folder, *words, "--json")
+    for said in applies.events(first):
+        if said["type"] == "chunk_acked":
+            break
+    first.send_signal(signal.SIGSTOP)
+    here = applies.vsync(ends.folder, *words)
+    assert here.code == 11, here
+    there = applies.vsync(elsewhere, *words)
+    assert there.code == 0, there
+    first.send_signal(signal.SIGCONT)
+    last = list(applies.events(first))[-1]
+    assert first.wait(applies.SECONDS) == 4, last
+    assert first.stdout is not None
+    first.stdout.close()
+    assert "this backup was given up, or is finished by another" in last["problems"][0]["what"]
+    assert len(snapshots(ends.folder)) == 1
+    restore(ends)
+    ends.content("words", WORDS)
+
+
+@QUICK_ON_LITE
+def test_rows_that_are_there_are_left_where_it_is_not_said_otherwise(ends: Ends) -> None:
+    with ends.old() as client:
+        make(client, "words", {"_default": ROWS[:1_000]})
+    with ends.new() as client:
+        make(client, "words", {"_default": ROWS[500:1_500].changed()})
+    backup(ends)
+    done = restore(ends)
+    assert (done.balance("collection.words")["written"], done.balance("collection.words")["there"]) == (500, 500)
+    ends.content("words", {"_default": glove.together(ROWS[:500], ROWS[500:1_500].changed())})
+    refused = restore(ends, "--write", "mirror", code=8)
+    assert "500 rows to be deleted, and max_delete allows 150" in refused.problems
+    refused = restore(ends, "--write", "mirror", "--max-delete", "500", code=12)
+    assert "--allow-destroy collection.words" in refused.problems
+    restore(ends, "--write", "mirror", "--max-delete", "40%", "--allow-destroy", "collection.words")
+    ends.content("words", {"_default": ROWS[:1_000]})

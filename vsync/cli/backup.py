@@ -85,6 +85,7 @@ def backup(places: tuple[str, ...], origin: str | None, state: Path | None, **op
 @click.option("--database", help="The server's database; made where it is not there.")
 @click.option("--rename", metavar="NAME", help='What each is called there: "{collection}_restored"')
 @click.option("--write", help="What is done to rows that are there: append, upsert, skip, overwrite or mirror.")
+@click.option("--max-delete", metavar="MOST", help="Of mirror: the most that it deletes of each, 10% or 5000.")
 @click.option("--accept-loss", multiple=True, metavar="ADDR", help="Let this be lost, where the target cannot hold it.")
 @click.option("--allow-destroy", multiple=True, metavar="ADDR", help="Let the rows at this address be destroyed.")
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
@@ -102,7 +103,7 @@ def restore(repo: str, snapshot: str | None, to: str, state: Path | None, **opti
         "where": options["where"],
     }
     target = _connection(to, options["token_env"], options["database"])
-    copy = {"rename": options["rename"], "write": options["write"]}
+    copy = {"rename": options["rename"], "write": options["write"], "max_delete": _most(options["max_delete"])}
     made = restore_spec(
         repo, snapshot, target, Path.cwd(),
         choice=choice, copy=copy, accept_loss=options["accept_loss"],
@@ -114,6 +115,11 @@ def restore(repo: str, snapshot: str | None, to: str, state: Path | None, **opti
 def _connection(uri: str, token_env: str | None, database: str | None) -> dict[str, Any]:
     token = {"token": {"env": token_env}} if token_env else {}
     return {"uri": uri, **token, **({"database": database} if database else {})}
+
+
+def _most(said: str | None) -> str | int | None:
+    """Read a number as one; whether the rest means something the spec says."""
+    return int(said) if said and said.isdecimal() else said
 
 
 def _names(allow: Any, deny: Any) -> dict[str, list[str]] | None:

@@ -11,9 +11,9 @@ from vsync.cli.group import vsync
 from vsync.errors import ConflictError, MismatchError, Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from vsync.connectors.backup.manifest import Manifest
+    from vsync.errors import SourceError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
 
@@ -28,13 +28,14 @@ def snapshots(repo: str, as_json: bool) -> None:  # noqa: FBT001 - click passes 
     from vsync.report.console import show
 
     found = existing(repo)
-    manifests = [found.manifest(one) for one in found.snapshot_ids()]
-    sealed = {m.id for m in manifests}
+    manifests, wrong = found.manifests()
+    sealed = {*wrong, *(one.id for one in manifests)}
     unfinished = [one for one in found.unfinished() if one not in sealed]
     if as_json:
         words.say_snapshots(manifests, unfinished)
     else:
         show(words.snapshot_lines(manifests, unfinished))
+    _refuse(wrong.values())
 
 
 @vsync.command()
@@ -48,15 +49,21 @@ def verify(repo: str, snapshot: str | None, as_json: bool) -> None:  # noqa: FBT
     from vsync.report import backups as words
 
     found = existing(repo)
-    ids = [found.find(snapshot).id] if snapshot else found.snapshot_ids()
-    damaged, read = read_all(found, [found.manifest(one) for one in ids], words.reading(as_json=as_json))
+    manifests, wrong = ([found.find(snapshot)], {}) if snapshot else found.manifests()
+    damaged, read = read_all(found, manifests, words.reading(as_json=as_json))
     if as_json:
-        words.say_verified(damaged, read, len(ids))
-    if damaged:
-        hint = "restore another snapshot; the next backup stores anew what its source still has"
-        raise MismatchError([Problem(f"{one.object}: {one.what}", ", ".join(one.needed), hint) for one in damaged])
+        words.say_verified(damaged, read, len(manifests))
+    hint = "restore another snapshot; the next backup stores anew what its source still has"
+    _refuse(wrong.values(), [Problem(f"{one.object}: {one.what}", ", ".join(one.needed), hint) for one in damaged])
     if not as_json:
-        click.echo(f"{len(ids)} snapshot(s) are whole: {read:,} objects read, each is what was written.")
+        click.echo(words.verified_line(read, len(manifests)))
+
+
+def _refuse(wrong: Iterable[SourceError], damaged: Sequence[Problem] = ()) -> None:
+    """Raise MismatchError where snapshots cannot be read, or their objects are not what they were."""
+    problems = [problem for error in wrong for problem in error.problems] + list(damaged)
+    if problems:
+        raise MismatchError(problems)
 
 
 @vsync.command()
@@ -77,28 +84,29 @@ def forget(
     """Forget snapshots, by their ids or all but the last ones. What only they need is removed by prune."""
     from vsync.connectors.backup import existing
     from vsync.connectors.backup.upkeep import to_forget
+    from vsync.report import backups as words
 
     if not (ids or keep_last or unfinished):
         raise UsageError("which ones?", hint="name snapshots, or write --keep-last N, or --unfinished")
     found = existing(repo)
     these = to_forget(found, ids, keep_last) if ids or keep_last else []
     given_up = found.unfinished() if unfinished else []
-    for manifest in these:
-        click.echo(f"  - {manifest.id}  {manifest.name}  {manifest.rows:,} rows")
+    for line in words.forgotten_lines(found, these):
+        click.echo(line)
     for pending in given_up:
         click.echo(f"  - {pending}  not finished")
     if dry_run or not (these or given_up):
         click.echo("Nothing is forgotten." if not dry_run else f"Would forget {len(these) + len(given_up)}.")
         return
     _agree(these, given_up, auto_approve=auto_approve)
-    for manifest in these:
-        found.forget(manifest.id)
+    for one in these:
+        found.forget(one)
     for pending in given_up:
         found.abandon(pending)
     click.echo(f"Forgot {len(these) + len(given_up)}. Room is made by: vsync prune {repo}")
 
 
-def _agree(these: Sequence[Manifest], given_up: Sequence[str], *, auto_approve: bool) -> None:
+def _agree(these: Sequence[str], given_up: Sequence[str], *, auto_approve: bool) -> None:
     if auto_approve:
         return
     if not sys.stdin.isatty():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from vsync.connectors.backup.manifest import Manifest
+    from vsync.connectors.backup.repository import Repository
     from vsync.connectors.backup.upkeep import Damage, Pruned
     from vsync.report.words import Line
 
@@ -43,6 +44,19 @@ def say_snapshots(manifests: Sequence[Manifest], unfinished: Sequence[str]) -> N
     for pending in unfinished:
         say("unfinished", id=pending)
     say("summary", snapshots=len(manifests), unfinished=len(unfinished))
+
+
+def forgotten_lines(repository: Repository, ids: Sequence[str]) -> Iterator[str]:
+    """List snapshots that are forgotten; one that cannot be read by its id alone."""
+    known = {one.id: one for one in repository.manifests()[0]}
+    for one in ids:
+        held = f"{known[one].name}  {many(known[one].rows, 'row')}" if one in known else "cannot be read"
+        yield f"  - {one}  {held}"
+
+
+def verified_line(read: int, snapshots: int) -> str:
+    """Say that all is what was written."""
+    return f"{many(snapshots, 'snapshot')} read: {many(read, 'object')}, each as it was written."
 
 
 def reading(*, as_json: bool) -> Callable[[int, int], None]:

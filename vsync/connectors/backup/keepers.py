@@ -113,12 +113,13 @@ class BackupKeeper:
 
     def _go_on(self) -> None:
         """Find the backup of this name that was stopped; one that was sealed, and not tidied up, is none."""
+        self._repository.refuse_other_things()
         sealed = set(self._repository.snapshot_ids()) if self._repository.there else set()
         for pending in self._repository.unfinished() if self._repository.there else ():
             head = f"pending/{pending}/{HEAD}"
             if pending in sealed or self._store.size(head) is None:
                 continue
-            said = json.loads(self._store.get(head))
+            said = self._repository.read(head)
             if said["name"] == self._name:
                 self._id, self._began = pending, said["began"]
                 self._read()
@@ -127,10 +128,10 @@ class BackupKeeper:
     def _read(self) -> None:
         """Read what was written; a range whose rows are not there any more was not written."""
         for found in self._store.list(f"pending/{self._id}/collections"):
-            said = json.loads(self._store.get(found.name))
+            said = self._repository.read(found.name)
             self._kept[said["name"]] = Kept(said["id"], schema_json.from_json(Collection, said["collection"]))
         for found in sorted(self._store.list(f"pending/{self._id}/ranges")):
-            said = json.loads(self._store.get(found.name))
+            said = self._repository.read(found.name)
             where = said.pop("collection"), said.pop("partition")
             one = Range.from_json(said) if said else None
             if one is None or self._store.size(name_of(one.object)) == one.nbytes:
@@ -162,8 +163,9 @@ class BackupKeeper:
         """Raise StalePlanError where somebody else goes on with this backup, or gave it up."""
         head = f"pending/{self._id}/{HEAD}"
         if self._store.size(head) is None:
-            what, hint = "this backup was given up", "back up again: what is there is not stored twice"
-        elif json.loads(self._store.get(head))["writer"] != self._writer:
+            what = "this backup was given up, or is finished by another vsync"
+            hint = "back up again: what is there is not stored twice"
+        elif self._repository.read(head)["writer"] != self._writer:
             what, hint = "another vsync goes on with this backup", "let it end: vsync snapshots shows when it has"
         else:
             return

@@ -100,17 +100,19 @@ class Manifest:
         return json.dumps(said, ensure_ascii=False, indent=1).encode()
 
     @staticmethod
-    def from_json(text: bytes, where: str) -> Manifest:
+    def from_json(text: bytes, where: str, hint: str) -> Manifest:
         """Read it; raises SourceError where it is none, or of a newer format."""
         try:
             said = json.loads(text)
-            if said.pop("format_version") != FORMAT_VERSION:
-                raise SourceError("is of a newer format", where=where, hint="a newer vsync wrote it: use that")
+            version = said.pop("format_version")
+            if version != FORMAT_VERSION:
+                what = f"this snapshot is of format {version}, not {FORMAT_VERSION}"
+                raise SourceError(what, where=where, hint="a newer vsync wrote it: use that")
             collections = {name: _held_from_json(held) for name, held in said.pop("collections").items()}
             known = {key: said.pop(key) for key in ("id", "name", "began", "finished")}
             return Manifest(**known, collections=collections, notes=said)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SourceError(f"is no snapshot: {error!r}", where=where, hint="it is damaged: take another") from error
+            raise SourceError("this snapshot is damaged", where=where, hint=hint) from error
 
 
 def _held_to_json(held: Held) -> dict[str, Any]:

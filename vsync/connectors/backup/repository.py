@@ -13,15 +13,17 @@ the other's then, so that of two at one moment one at least sees the other.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import datetime, timezone
+from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from vsync.connectors.backup.manifest import Manifest
 from vsync.connectors.backup.objects import Objects
 from vsync.connectors.backup.store import open_store
-from vsync.errors import LockedError, SourceError, TargetError, UsageError
+from vsync.errors import ConflictError, LockedError, SourceError, TargetError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 CONFIG, PRUNING = "config.json", "prune.json"
+DAMAGED = {"pending": "give the backup up: vsync forget {} --unfinished", "prune.json": "vsync prune {} --take-over"}
+"""What to do about a file that is damaged, by the first word of its name."""
 SHORTEST = 4
 """How many characters of a snapshot's id at least tell which is meant."""
 
@@ -48,18 +52,20 @@ class Repository:
     @cached_property
     def id(self) -> str:
         """What tells it from others; of one that is not there its place."""
-        if self.store.size(CONFIG) is None:
-            return self.label
-        said = json.loads(self.store.get(CONFIG))
-        if said.get("format_version") != FORMAT_VERSION:
-            hint = "a newer vsync wrote it: use that"
-            raise TargetError(f"is of format {said.get('format_version')}", where=self.label, hint=hint)
-        return str(said["id"])
+        return str(self.read(CONFIG)["id"]) if self.there else self.label
 
     @property
     def there(self) -> bool:
-        """Whether there is a repository."""
-        return self.store.size(CONFIG) is not None
+        """Whether there is a repository; raises TargetError where a newer vsync made it, or it is damaged."""
+        if self.store.size(CONFIG) is None:
+            return False
+        version = self.read(CONFIG).get("format_version")
+        if version != FORMAT_VERSION:
+            hint = "a newer vsync made it: use that"
+            raise TargetError(
+                f"this repository is of format {version}, not {FORMAT_VERSION}", where=self.label, hint=hint
+            )
+        return True
 
     def make(self) -> None:
         """Make it, where it is not there."""
@@ -67,40 +73,75 @@ class Repository:
             said = {"format_version": FORMAT_VERSION, "id": uuid4().hex, "made": now()}
             self.store.put_new(CONFIG, json.dumps(said).encode())
 
+    def refuse_other_things(self) -> None:
+        """Raise ConflictError where there is something, and no repository."""
+        if not self.there and not self.store.empty():
+            what = "there are other things, and no repository"
+            raise ConflictError(what, where=self.label, hint="a repository has a folder of its own: name a new one")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Read what vsync wrote as JSON; raises TargetError where it is damaged."""
+        try:
+            said: dict[str, Any] = json.loads(self.store.get(name))
+            said.keys()
+        except (ValueError, AttributeError) as error:
+            hint = DAMAGED.get(name.partition("/")[0], "bring it back from a copy").format(self.label)
+            raise TargetError("this file is damaged", where=f"{self.label}/{name}", hint=hint) from error
+        return said
+
     def snapshot_ids(self) -> list[str]:
         """List the snapshots, the oldest first: an id begins with the time."""
         names = (found.name for found in self.store.list("snapshots"))
         return sorted(name.removeprefix("snapshots/").removesuffix(".json") for name in names)
 
     def manifest(self, snapshot: str) -> Manifest:
-        """Read a snapshot."""
+        """Read a snapshot; raises SourceError where it cannot be understood."""
         name = f"snapshots/{snapshot}.json"
-        return Manifest.from_json(self.store.get(name), f"{self.label}/{name}")
+        hint = f"use another; nothing is pruned before it is given up: vsync forget {self.label} {snapshot}"
+        return Manifest.from_json(self.store.get(name), f"{self.label}/{name}", hint)
+
+    def manifests(self) -> tuple[list[Manifest], dict[str, SourceError]]:
+        """Read all snapshots, the oldest first, and tell by their ids what is wrong with the others."""
+        found: list[Manifest] = []
+        wrong: dict[str, SourceError] = {}
+        for snapshot in self.snapshot_ids():
+            try:
+                found.append(self.manifest(snapshot))
+            except SourceError as error:  # noqa: PERF203 - each is told by itself
+                wrong[snapshot] = error
+        return found, wrong
 
     def find(self, snapshot: str | None) -> Manifest:
-        """Find a snapshot by its id or how that begins, or the last one; raises SourceError where there is none."""
+        """Read a snapshot, by its id or a part of that, or the last one; raises SourceError where there is none."""
         if not self.there:
-            hint = "vsync backup makes one"
-            raise SourceError("there is no repository", where=self.label, hint=hint)
+            raise SourceError("there is no repository", where=self.label, hint="vsync backup makes one")
+        return self.manifest(self.find_id(snapshot))
+
+    def find_id(self, snapshot: str | None) -> str:
+        """Find a snapshot by its id, or how that begins or ends, or the last one."""
         ids = self.snapshot_ids()
         if not ids:
             raise SourceError("there is no snapshot yet", where=self.label, hint="vsync backup makes one")
         if snapshot is None:
-            return self.manifest(ids[-1])
+            return ids[-1]
         short = len(snapshot) < SHORTEST
         meant = [one for one in ids if one == snapshot or (not short and one.startswith(snapshot))]
         meant = meant or [one for one in ids if not short and one.rpartition("-")[2].startswith(snapshot)]
-        if len(meant) != 1:
-            what = f"there is no snapshot {snapshot}" if not meant else f"{snapshot} may be {', '.join(meant)}"
-            raise SourceError(what, where=self.label, hint=f"vsync snapshots {self.label} lists them")
-        return self.manifest(meant[0])
+        if len(meant) > 1:
+            raise SourceError(f"{snapshot} may be {', '.join(meant)}", where=self.label, hint="write more of it")
+        if not meant:
+            near = get_close_matches(snapshot, ids, 1)
+            hint = f"did you mean {near[0]}?" if near else f"vsync snapshots {self.label} lists them"
+            raise SourceError(f"there is no snapshot {snapshot}", where=self.label, hint=hint)
+        return meant[0]
 
     def last(self, name: str) -> Manifest | None:
-        """Find the last snapshot of something, by its name; ``None`` where there is none."""
+        """Find the last snapshot of something, by its name, that can be read; ``None`` where there is none."""
         for snapshot in reversed(self.snapshot_ids()):
-            manifest = self.manifest(snapshot)
-            if manifest.name == name:
-                return manifest
+            with suppress(SourceError):
+                manifest = self.manifest(snapshot)
+                if manifest.name == name:
+                    return manifest
         return None
 
     def unfinished(self) -> list[str]:

@@ -43,6 +43,9 @@ class Store(Protocol):
     def label(self) -> str:
         """The place for people, without anything secret."""
 
+    def empty(self) -> bool:
+        """Tell whether there is nothing at all, of whomever."""
+
     def put(self, name: str, data: bytes) -> None:
         """Write an object, a new one or over an old one."""
 
@@ -76,6 +79,16 @@ class _Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.label = str(path)
+
+    def empty(self) -> bool:
+        try:
+            return all(map(_on_its_way, self._path.iterdir()))
+        except FileNotFoundError:
+            return True
+        except NotADirectoryError as error:
+            raise ConflictError("there is a file", where=self.label, hint="name a folder") from error
+        except OSError as error:
+            raise SourceError(f"cannot be read: {error.strerror}", where=self.label) from error
 
     def put(self, name: str, data: bytes) -> None:
         with self._written(name, data) as (mine, path):
@@ -176,6 +189,10 @@ class _Bucket:
                 client_options={"timeout": SECONDS, "allow_http": True},
                 retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
             )
+
+    def empty(self) -> bool:
+        with self._told("listing it"):
+            return not any(len(some) for some in self._s3.list(self._store, chunk_size=1))
 
     def put(self, name: str, data: bytes) -> None:
         with self._told(f"writing {name}"):

@@ -74,15 +74,17 @@ def _wrong(repository: Repository, one: Range, key: str) -> str | None:
     return None
 
 
-def to_forget(repository: Repository, ids: Sequence[str], keep_last: int | None) -> list[Manifest]:
-    """Find the snapshots to forget: those named, or of each name all but the last ``keep_last``."""
+def to_forget(repository: Repository, ids: Sequence[str], keep_last: int | None) -> list[str]:
+    """Find the snapshots to forget: those named, or of each name all but the last ``keep_last``.
+
+    One that cannot be read is forgotten where it is named.
+    """
     if ids:
-        return [repository.find(one) for one in ids]
-    by_name: defaultdict[str, list[Manifest]] = defaultdict(list)
-    for snapshot in repository.snapshot_ids():
-        manifest = repository.manifest(snapshot)
-        by_name[manifest.name].append(manifest)
-    return [m for some in by_name.values() for m in some[: max(0, len(some) - (keep_last or len(some)))]]
+        return list(dict.fromkeys(repository.find_id(one) for one in ids))
+    by_name: defaultdict[str, list[str]] = defaultdict(list)
+    for manifest in repository.manifests()[0]:
+        by_name[manifest.name].append(manifest.id)
+    return sorted(one for some in by_name.values() for one in some[: max(0, len(some) - (keep_last or len(some)))])
 
 
 def prune(repository: Repository, *, take_over: bool = False) -> Pruned:
@@ -93,7 +95,7 @@ def prune(repository: Repository, *, take_over: bool = False) -> Pruned:
     """
     mark = json.dumps({"began": now()}).encode()
     if not repository.store.put_new(PRUNING, mark) and not take_over:
-        began = json.loads(repository.store.get(PRUNING))["began"]
+        began = repository.read(PRUNING).get("began")
         hint = f"wait for it; if it was killed: vsync prune {repository.label} --take-over"
         raise LockedError(f"another prune began at {began}", where=repository.label, hint=hint)
     try:
