@@ -346,7 +346,7 @@ def unpack() -> Path:
     cache.mkdir(mode=0o700, exist_ok=True)
     if cache.stat().st_uid != os.getuid():
         raise ServerError(f"{cache} belongs to somebody else: set TMPDIR to a folder of your own")
-    with _locked(cache / "lock"):
+    with locked(cache / "lock"):
         milvus._initialize_data_files(str(cache))  # looks at digests, and does what is missing
     return cache / "bin"
 
@@ -391,7 +391,8 @@ def _package_folder() -> Path:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Keep out other processes, of the same run of the tests or of another."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

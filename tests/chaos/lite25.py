@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from servers import Server, ServerError, take_ports
+from servers import Server, ServerError, locked, take_ports
 
 PACKAGE = "milvus-lite==2.5.1"
 INSTALL_SECONDS = 300
@@ -35,12 +35,12 @@ class Lite25Server(Server):
 def installed() -> Path:
     """Install the package into a folder of this user's, once; raises ServerError where it cannot be had."""
     folder = Path(tempfile.gettempdir()) / f"vsync-{PACKAGE.replace('==', '-')}-{os.getuid()}"
-    if (folder / "milvus_lite").is_dir():
+    with locked(folder.with_suffix(".lock")):
+        if (folder / "milvus_lite").is_dir():
+            return folder
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+        command = [*pip, "--target", str(folder), PACKAGE]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+        if done.returncode:
+            raise ServerError(f"{PACKAGE} cannot be had here: {done.stderr.strip()[-300:]}")
         return folder
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
-    done = subprocess.run(
-        [*pip, "--target", str(folder), PACKAGE], capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-    )
-    if done.returncode:
-        raise ServerError(f"{PACKAGE} cannot be had here: {done.stderr.strip()[-300:]}")
-    return folder

@@ -332,7 +332,7 @@ def test_an_apply_is_watched_until_it_ends(folder: Path) -> None:
 
 @ON_LITE_ALONE
 def test_it_is_redrawn_on_a_terminal_and_ctrl_c_harms_nothing(folder: Path) -> None:
-    process = applies.start(folder, "--bwlimit", "8K", "--transfers", "1")
+    process = applies.start(folder, "--bwlimit", "4K", "--transfers", "1")
     next(one for one in applies.events(process) if one["type"] == "chunk_acked")
     ours, theirs = pty.openpty()
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
