@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsync.connectors.base import EXPORTED
 from vsync.connectors.registry import FILE_KINDS, kind_of, open_source
 from vsync.errors import SpecError, UsageError
 from vsync.planning.wanted import DataItem, want
@@ -49,7 +50,9 @@ def _of_file(origin: str, target: str, folder: Path) -> Spec:
         raise UsageError(f"{origin} is no file that vsync reads", hint=f"it goes by the endings: {endings}")
     with closing(open_source(kind, folder / origin, {})) as source:
         description = source.describe()
-    stem = re.sub(r"[^A-Za-z0-9_]", "_", Path(origin).stem)
+    path = Path(origin)
+    # An export has a folder for each collection, and in it a file for each partition.
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", path.absolute().parent.name if description.layout == EXPORTED else path.stem)
     name = stem if NAME.match(stem) else f"c_{stem}"[:255]
     short = _parse({"version": 1, "target": target, "collections": {name: {"from": {kind: origin}}}}, folder)
     item = DataItem(0, short.collections[name].data[0], (origin,), (description,))

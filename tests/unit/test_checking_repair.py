@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_target import Faults, KilledError, ModelTarget, Server
 
-from vsync.api import check_found
 from vsync.applying.run import carry_out
 from vsync.applying.settings import Settings, Stop
 from vsync.checking import Checks, Ways, check_sides, mend_of, sides
@@ -26,6 +25,7 @@ from vsync.checking.findings import Compared, Event, Finding, Found
 from vsync.errors import ConflictError, StalePlanError
 from vsync.observing import gather
 from vsync.opening import Sources
+from vsync.planning.approval import check_found
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
 from vsync.planning.repair import repair_plan

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vsync.errors import Problem
-    from vsync.schema import Collection, Index, LiveCollection, Rules
+    from vsync.schema import Collection, Field, Index, LiveCollection, Rules
 
 Key = int | str
 
@@ -75,7 +75,8 @@ class Column:
     """A column of a source: its Arrow type as ``read`` gives it, and the source's own words for it.
 
     ``row_bytes`` is the size of one row in bytes as Arrow, exact for fixed-size types and a mean for others. ``loss``
-    names what reading loses, such as a codec, where the source is read by decoding.
+    names what reading loses, such as a codec, where the source is read by decoding. ``field`` is what it was in the
+    Milvus that it comes from, where the source knows.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Column:
     native: str
     row_bytes: float
     loss: str | None = None
+    field: Field | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,10 @@ class Fingerprint:
 
     content: str
     modified: int
+
+
+EXPORTED = "vsync"
+"""The layout of files that vsync itself exported."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,10 @@ def made_fields(collection: Collection, items: Sequence[DataItem]) -> list[Field
 
 
 def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: list[Problem]) -> tuple[Field, ...]:
-    """Infer fields from the first file of the first item; the others must then fit."""
+    """Infer fields from the first file of the first item; the others must then fit.
+
+    What it has for the dynamic field is among them, under its name.
+    """
     where = spec.where("collections", name)
     first = next((i for i in items if i.descriptions), None)
     if first is None:
@@ -49,7 +52,7 @@ def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: 
         return ()
     description = first.descriptions[0]
     chosen = _chosen_columns(first.spec, description)
-    key = _key_name(chosen)
+    key = _key_name(chosen, description)
     fields = []
     for field_name, origin in chosen.items():
         made = _field_of(field_name, origin, description, primary=field_name == key)
@@ -90,7 +93,11 @@ def _plain_name(column: str) -> str:
     return name if NAME.match(name) else f"_{name}"
 
 
-def _key_name(chosen: dict[str, Origin]) -> str | None:
+def _key_name(chosen: dict[str, Origin], description: Description) -> str | None:
+    was = {c.name for c in description.columns if c.field is not None and c.field.primary}
+    known = next((n for n, origin in chosen.items() if isinstance(origin, FromColumn) and origin.column in was), None)
+    if known is not None:
+        return known
     by_name = {n.lower(): n for n in chosen}
     return next((by_name[k] for k in KEY_NAMES if k in by_name), None)
 

@@ -107,7 +107,10 @@ def want(
         made, _ = take_over(declared, source, said_of(items[0]), nearest, rekey)
         declared = replace(declared, indexes=made.indexes, aliases=made.aliases)
     elif not declared.fields and live is None:
-        declared = replace(declared, fields=tuple(map(rekey, inferred_fields(spec, name, items, problems))))
+        fields = tuple(map(rekey, inferred_fields(spec, name, items, problems)))
+        dynamic = True if any(f.name == DYNAMIC_FIELD for f in fields) else declared.dynamic
+        fields = tuple(f for f in fields if f.name != DYNAMIC_FIELD)
+        declared = replace(declared, fields=fields, dynamic=dynamic)
     made_new = live is None or (declared.fields and any(forces_replacement(declared, live.schema)))
     fields = declared.fields
     if live is not None and not made_new:
@@ -232,6 +235,7 @@ def _candidates(f: Field, collection: Collection, description: Description, free
     yield from (c for c in free if c.name == f.name)
     yield from (c for c in free if c.name.rsplit("/", 1)[-1] == f.name)
     if f.primary:
+        yield from (c for c in free if c.field is not None and c.field.primary)
         yield from (c for k in KEY_NAMES for c in free if c.name.rsplit("/", 1)[-1].lower() == k)
     if f.type.is_vector and sum(g.type.is_vector for g in collection.fields) == 1:
         suggested = [c for c in free if c.name in description.suggested.values() and _is_vector(c)]

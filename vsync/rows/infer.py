@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 65535
 """The most bytes a varchar of Milvus takes."""
+
+KEYS = {DataType.INT64, DataType.VARCHAR}
+"""What a primary key may be."""
 
 MAX_CAPACITY = 4096
 """The most elements an array of Milvus takes."""
@@ -42,11 +46,16 @@ def infer_field(column: Column, name: str, *, primary: bool = False) -> Field | 
 
     A primary key is int64 or varchar. Fixed-size lists of numbers are float vectors, fixed-size bytes and
     fixed-size lists of booleans binary vectors, lists arrays, structs, maps and lists of lists JSON, times
-    integers in their unit.
+    integers in their unit. A column that was a field of a Milvus is one again.
     """
     kind = plain_type(column.type)
-    if primary:
-        return _primary(kind, name)
+    was = column.field
+    if was is not None and (not primary or was.type in KEYS):
+        return replace(was, name=name, primary=primary)
+    return _primary(kind, name) if primary else _value(kind, name)
+
+
+def _value(kind: pa.DataType, name: str) -> Field | None:
     if pa.types.is_fixed_size_list(kind):
         return _vector(kind, name)
     if pa.types.is_fixed_size_binary(kind):

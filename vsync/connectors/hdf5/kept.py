@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vsync import schema_json
 from vsync.connectors import columns as cols
-from vsync.connectors.hdf5.layout import VALID
+from vsync.connectors.hdf5.layout import PLUGIN_HINT, VALID, can_unpack
 from vsync.errors import SourceError
 from vsync.rows import arrow_type
 from vsync.schema import Collection, DataType
@@ -30,11 +30,6 @@ MILVUSDM = "milvusdm"
 CACHE_BYTES = 16 << 20
 
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-
-
-def is_kept(file: h5py.File) -> bool:
-    """Tell whether vsync wrote a file."""
-    return FORMAT in file.attrs
 
 
 def names_of(collection: Collection, layout: str) -> dict[str, str]:
@@ -56,6 +51,7 @@ class KeptFile:
         try:
             self._file = h5py.File(path, "r", locking="best-effort", rdcc_nbytes=CACHE_BYTES)
             self._read_attributes()
+            self._file.visititems(self._unpackable)
         except _DAMAGE as error:
             raise self._damaged(error) from error
         self._ends: tuple[Key, Key] | None = None
@@ -71,6 +67,12 @@ class KeptFile:
         self.fields: dict[str, Field] = {}
         self._paths = names_of(self.collection, str(attributes["layout"]))
         self.fields = {f.name: f for f in self.collection.columns if f.name in self._paths}
+
+    def _unpackable(self, name: str, node: h5py.HLObject) -> None:
+        """Have the filters of a dataset ready; raises SourceError where they are not installed."""
+        if isinstance(node, h5py.Dataset) and not can_unpack(node):
+            what = f"{name} is compressed by a filter that is not here"
+            raise SourceError(what, where=str(self._path), hint=PLUGIN_HINT)
 
     @property
     def first(self) -> Key:
@@ -103,6 +105,11 @@ class KeptFile:
     def is_cut(self, field: str) -> bool:
         """Tell whether a text is laid down as offsets and bytes."""
         return isinstance(self._file[self._paths[field]], h5py.Group)
+
+    def block_rows(self, field: str) -> int:
+        """Tell how many rows of a field lie in one block of the file."""
+        node = self._file[self._paths[field]]
+        return int(node.chunks[0]) if isinstance(node, h5py.Dataset) and node.dtype.kind != "O" else 1
 
     def native(self, field: str) -> str:
         """Say in a word how a field is laid down."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from vsync.schema import Field
 
+PLUGIN_HINT = "pip install 'vsync[hdf5plugin]'"
 VALID = "$valid"
 BLOCK_BYTES = 1 << 20
 """How large HDF5's own blocks are, about: what is read, unpacked and checked at once."""
@@ -53,10 +55,22 @@ class Filters:
             plugin = import_module("hdf5plugin")
         except ImportError as error:
             what = f"compression: {compression} needs hdf5plugin, which is not installed"
-            hint = "pip install 'vsync[hdf5plugin]', or write compression: gzip"
+            hint = f"{PLUGIN_HINT}, or write compression: gzip"
             raise ConflictError(what, hint=hint) from error
         made = plugin.Zstd() if compression == "zstd" else plugin.Bitshuffle(cname="lz4")
         return Filters(dict(made), cut=True)
+
+
+def can_unpack(dataset: h5py.Dataset) -> bool:
+    """Tell whether the filters of a dataset are here; those of hdf5plugin are, once it is imported."""
+    if _lacks_filter(dataset) and find_spec("hdf5plugin"):
+        import_module("hdf5plugin")
+    return not _lacks_filter(dataset)
+
+
+def _lacks_filter(dataset: h5py.Dataset) -> bool:
+    made = dataset.id.get_create_plist()
+    return not all(h5py.h5z.filter_avail(made.get_filter(i)[0]) for i in range(made.get_nfilters()))
 
 
 class Columns:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -15,12 +13,16 @@ import pyarrow as pa
 from vsync.connectors import columns as cols
 from vsync.connectors import files
 from vsync.connectors.base import Bounds, Column, Description
+from vsync.connectors.hdf5.exported import ExportedSource, is_exported
+from vsync.connectors.hdf5.layout import PLUGIN_HINT, can_unpack
 from vsync.errors import SourceError
 from vsync.schema import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from vsync.connectors.base import Source
 
 CACHE_BYTES = 16 << 20
 """How much of a compressed dataset is kept unpacked, per dataset."""
@@ -46,7 +48,7 @@ class _Set:
     raw: int | None
 
 
-def open_source(path: Path) -> Hdf5Source:
+def open_source(path: Path) -> Source:
     """Open a file and read its headers; raises :class:`SourceError` where it is not HDF5, or not whole."""
     files.check_file(path)
     try:
@@ -56,6 +58,9 @@ def open_source(path: Path) -> Hdf5Source:
     except _DAMAGE as error:
         raise _damaged(str(path), error) from error
     try:
+        if is_exported(file):
+            file.close()
+            return ExportedSource(path)
         return Hdf5Source(path, file)
     except _DAMAGE as error:
         file.close()
@@ -177,9 +182,9 @@ class Hdf5Source:
             hint = "strings are UTF-8; write bytes that are no text as uint8 rows or fixed byte strings"
             raise SourceError(f"rows {lo} to {hi}: {error}", where=where, hint=hint) from error
         except _DAMAGE as error:
-            if _needs_plugin(one.dataset):
+            if not can_unpack(one.dataset):
                 what = f"is compressed by a filter that is not here: {error}"
-                raise SourceError(what, where=where, hint="pip install 'vsync[hdf5plugin]'") from error
+                raise SourceError(what, where=where, hint=PLUGIN_HINT) from error
             raise _damaged(where, error) from error
 
 
@@ -189,8 +194,7 @@ def _set(name: str, dataset: h5py.Dataset) -> _Set | None:
     raw = None
     if dataset.shape is None or len(dataset.shape) not in {1, 2}:
         return None
-    if _needs_plugin(dataset) and find_spec("hdf5plugin"):
-        import_module("hdf5plugin")
+    can_unpack(dataset)
     width = dataset.shape[1] if len(dataset.shape) > 1 else None
     if string is None:
         kind = cols.arrow_type(dataset.dtype, width)
@@ -291,11 +295,6 @@ def _parts(dataset: h5py.Dataset, path: Path) -> list[Path]:
     if not dataset.is_virtual:
         return []
     return [path if s.file_name == "." else path.parent / s.file_name for s in dataset.virtual_sources()]
-
-
-def _needs_plugin(dataset: h5py.Dataset) -> bool:
-    made = dataset.id.get_create_plist()
-    return not all(h5py.h5z.filter_avail(made.get_filter(i)[0]) for i in range(made.get_nfilters()))
 
 
 def _damaged(where: str, error: Exception) -> SourceError:
