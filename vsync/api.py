@@ -226,12 +226,14 @@ def _carry_out(
     report: Report,
 ) -> Result:
     from vsync.applying.run import carry_out
+    from vsync.init import write_import
 
     journal.saw(fresh.target, fresh.units)
     run = journal.begin_run(fresh.target, approved.id)
     code = 1
     try:
         settled = carry_out(fresh, target, journal, sources, settings, stop, report)
+        write_import(sources.spec, target)
         code = 3 if any(s.rejected for s in settled) else 0
     except VsyncError as e:
         code = e.exit_code

@@ -10,15 +10,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.base import EXPORTED
-from vsync.connectors.registry import FILE_KINDS, kind_of, open_source
+from vsync.connectors.durable import write_whole
+from vsync.connectors.registry import FILE_KINDS, STORE_KINDS, file_of, kind_of, open_source
 from vsync.errors import SpecError, UsageError
+from vsync.planning.steps import DEFAULT_PARTITION
 from vsync.planning.wanted import DataItem, want
 from vsync.rows.infer import MAX_LENGTH
 from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
-from vsync.spec import Secret, Spec, parse_spec
+from vsync.spec import Secret, Spec, StoreTarget, parse_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from vsync.connectors.base import Target
+
+IMPORT_NAME, IMPORTED = "import.yaml", "./milvus.db"
+IMPORT = """\
+# What this export holds, into a Milvus: the one below, or another.
+#   vsync apply import.yaml
+#   vsync apply import.yaml --var TARGET=http://localhost:19530
+"""
 
 
 def spec_from(
@@ -90,15 +101,52 @@ def _of_milvus(
         spec = _parse({"version": 1, "target": {"milvus": connection}, "collections": said}, folder)
         return comments + spec.to_yaml()
     for name, collection in said.items():
-        for computed in (f.name for f in live[name].schema.fields if f.computed):
-            del collection["fields"][computed]
-            collection.get("indexes", {}).pop(computed, None)
-        for field in collection["fields"].values():
-            field.pop("auto_id", None)  # the keys that the source's server made are copied, as plain ones
+        _plain(collection, live[name])
         collection["data"] = [{"from": {"milvus": {"at": "source", "collection": name}}}]
     connections = {"source": connection}
     spec = _parse({"version": 1, "connections": connections, "target": target, "collections": said}, folder)
     return comments + spec.to_yaml()
+
+
+def write_import(spec: Spec, target: Target) -> None:
+    """Write beside an export, the target of this spec, the spec that imports it again; elsewhere do nothing."""
+    to = spec.target
+    if isinstance(to, StoreTarget) and (kind := STORE_KINDS[to.kind].file_kind):
+        path, text = Path(spec.folder) / to.path / IMPORT_NAME, spec_of_export(target, kind, to.options)
+        if not path.exists() or path.read_text("utf-8") != text:
+            write_whole(path, lambda file: file.write(text.encode()))
+
+
+def spec_of_export(exported: Target, kind: str, options: Mapping[str, Any]) -> str:
+    """Write the spec that imports what was exported into files of a kind."""
+    live = exported.observe(exported.collections(), count=False)
+    aliases = exported.aliases()
+    said = {n: _live_collection(live[n], [a for a, c in aliases.items() if c == n]) for n in sorted(live)}
+    for name, collection in said.items():
+        schema = live[name].schema
+        _plain(collection, live[name])
+        by_key = any(f.partition_key for f in schema.fields)
+        named = () if by_key else schema.partitions or ()
+        collection["data"] = []
+        for partition in (DEFAULT_PARTITION, *named):
+            file, mapping = file_of(kind, options, schema, partition)
+            into = {} if partition == DEFAULT_PARTITION else {"into": partition}
+            collection["data"].append({"from": {kind: file}, **into, **({"map": mapping} if mapping else {})})
+    spec = _parse({"version": 1, "target": IMPORTED, "collections": said}, Path())
+    comments = "".join(f"# {line}\n" for name in sorted(live) for line in _unsaid(live[name], copied=True))
+    return IMPORT + comments + spec.to_yaml().replace(IMPORTED, f'"${{TARGET:-{IMPORTED}}}"', 1)
+
+
+def _plain(said: dict[str, Any], live: LiveCollection) -> None:
+    """Write a collection for another place: keys that the server made are plain ones, what it computes is left out."""
+    for computed in (f.name for f in live.schema.fields if f.computed):
+        del said["fields"][computed]
+        said.get("indexes", {}).pop(computed, None)
+    for field in live.schema.fields:
+        written = said["fields"].get(field.name, {})
+        written.pop("auto_id", None)
+        if field.in_characters and field.max_length:  # a spec counts bytes, of which a character has four at the most
+            written["max_length"] = min(4 * field.max_length, MAX_LENGTH)
 
 
 def _unsaid(live: LiveCollection, *, copied: bool) -> Iterator[str]:

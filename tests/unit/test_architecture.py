@@ -93,6 +93,7 @@ ARROWS: dict[str, set[str]] = {
         "vsync.applying",
         "vsync.checking.findings",
         "vsync.connectors.base",
+        "vsync.init",
         "vsync.observing",
         "vsync.opening",
         "vsync.planning",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vsync.connectors.base import Database, Source, Target
+    from vsync.schema import Collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,14 @@ class StoreKind:
     """A kind of place that vsync itself keeps collections in: the module that opens it, and its options.
 
     An option is one of some words, or any name where there are none. ``remote``: it may be a URL. ``snapshots``: it
-    holds many states, each of which can be read.
+    holds many states, each of which can be read. ``file_kind``: each partition is a file of this kind.
     """
 
     module: str
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     remote: bool = False
     snapshots: bool = False
+    file_kind: str | None = None
 
 
 FILE_KINDS: dict[str, FileKind] = {
@@ -62,6 +64,7 @@ STORE_KINDS: dict[str, StoreKind] = {
     "hdf5": StoreKind(
         "vsync.connectors.hdf5.target",
         {"compression": ("none", "gzip", "bitshuffle-lz4", "zstd"), "layout": ("vsync", "milvusdm")},
+        file_kind="hdf5",
     ),
     "backup": StoreKind("vsync.connectors.backup", {"name": ()}, remote=True, snapshots=True),
 }
@@ -92,6 +95,16 @@ def open_snapshot(kind: str, place: str, snapshot: str | None) -> Database:
     Raises :class:`vsync.errors.SourceError` where it is not there.
     """
     found: Database = import_module(STORE_KINDS[kind].module).open_snapshot(place, snapshot)
+    return found
+
+
+def file_of(
+    kind: str, options: Mapping[str, Any], collection: Collection, partition: str
+) -> tuple[str, Mapping[str, str]]:
+    """Give the file that a partition is kept in, relative to the place, and the map of it that has to be said."""
+    found: tuple[str, Mapping[str, str]] = import_module(STORE_KINDS[kind].module).file_of(
+        collection, partition, **options
+    )
     return found
 
 

@@ -48,6 +48,20 @@ def open_target(place: str, *, compression: str = "none", layout: str = "vsync")
     return RunsTarget(Folder(Path(place), compression, layout))
 
 
+def file_of(
+    collection: Collection, partition: str, *, compression: str = "none", layout: str = "vsync"
+) -> tuple[str, dict[str, str]]:
+    """Give the file that a partition is kept in, and, in the layout of MilvusDM, what its datasets are."""
+    del compression  # the file says so itself
+    file = file_name(partition, layout)
+    return f"{collection.name}/{file}", names_of(collection, layout) if layout == MILVUSDM else {}
+
+
+def file_name(partition: str, layout: str) -> str:
+    """Name the file of a partition."""
+    return "None.h5" if layout == MILVUSDM and partition == DEFAULT_PARTITION else f"{partition}.h5"
+
+
 class Folder:
     """See :class:`vsync.connectors.runs.target.Keeper`."""
 
@@ -185,10 +199,12 @@ class Folder:
 
     def nearest(self, desired: Collection, fixed: Container[str]) -> tuple[Collection, list[Loss]]:  # noqa: ARG002
         """Keep everything; the layout of MilvusDM keys and vectors alone."""
-        kept = names_of(desired, self._layout) if desired.fields else {}
+        if self._layout != MILVUSDM or not desired.fields:
+            return desired, []
+        kept = names_of(desired, self._layout)
         left_out = [f for f in desired.fields if f.name not in kept]
         names = [f.name for f in left_out]
-        if self._layout == MILVUSDM and desired.dynamic:
+        if desired.dynamic:
             names.append(DYNAMIC_FIELD)
             desired = replace(desired, dynamic=False)
         what = "layout: milvusdm has no place for it"
@@ -224,8 +240,7 @@ class Folder:
             self._held = held
 
     def _file(self, name: str, partition: str) -> Path:
-        unnamed = self._layout == MILVUSDM and partition == DEFAULT_PARTITION
-        return self._path / name / ("None.h5" if unnamed else f"{partition}.h5")
+        return self._path / name / file_name(partition, self._layout)
 
     def _opened(self, path: Path) -> KeptFile | None:
         with self._lock:

@@ -1,0 +1,64 @@
+"""A saved plan beside the world as it is now: what was approved, and nothing else, is carried out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vsync.errors import StalePlanError
+from vsync.planning.steps import Clear, Plan, cut_on, known_as
+
+
+def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
+    """Compare a saved plan with the world as it is now; raises StalePlanError saying what changed.
+
+    Until it is begun the target must be as it was seen. Always, what is left to do must be among what was approved.
+    """
+    moved = []
+    if fresh.target != saved.target:
+        moved.append(f"the target is {fresh.target}, it was {saved.target}")
+    if not resumes:
+        moved += [f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d]
+        moved += _sources_moved(saved, fresh)
+    approved = {known_as(s, saved) for s in saved.steps}
+    new = [s for s in fresh.steps if known_as(s, fresh) not in approved and not cut_on(s, fresh, saved)]
+    if new and not moved:
+        moved += _sources_moved(saved, fresh) or [f"{len(new)} steps that it does not hold are needed now"]
+    seen = {d.address: d for d in saved.destinations}
+    for d in fresh.destinations:
+        was = seen.get(d.address)
+        clears = Clear(d.address) in approved
+        counts = clears or (was is not None and was.write == "mirror")
+        if was is not None and not resumes and (was.probe != d.probe or (counts and was.before != d.before)):
+            moved.append(f"{d.address} holds {d.before} rows, the plan saw {was.before}")
+    if moved:
+        raise StalePlanError(
+            f"the saved plan is stale: {'; '.join(dict.fromkeys(moved))}",
+            hint="make it again: vsync plan --out FILE",
+        )
+
+
+def check_found(saved: Plan, fresh: Plan) -> Plan:
+    """Compare what a check found with the world as it is now; gives the repair, or raises StalePlanError.
+
+    Rows may have been mended since, by an earlier attempt: but target, collections and files must be as they were.
+    """
+    now = {(u.address, u.path): u for u in fresh.units}
+    moved = [f"the target is {fresh.target}, it was {saved.target}"] if fresh.target != saved.target else []
+    moved += [f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d]
+    moved += _sources_moved(saved, fresh)
+    moved += [f"{u.path} is in no data of the spec" for u in saved.units if (u.address, u.path) not in now]
+    if moved:
+        raise StalePlanError(
+            f"the repair is stale: {'; '.join(dict.fromkeys(moved))}",
+            hint="check again: vsync check --repair --out FILE",
+        )
+    return replace(saved, units=tuple(replace(u, modified=now[u.address, u.path].modified) for u in saved.units))
+
+
+def _sources_moved(saved: Plan, fresh: Plan) -> list[str]:
+    was = {(u.address, u.path): u for u in saved.units}
+    return [
+        f"{u.path} changed: it was {was[u.address, u.path].content}, it is {u.content}"
+        for u in fresh.units
+        if (u.address, u.path) in was and was[u.address, u.path].content != u.content
+    ]
