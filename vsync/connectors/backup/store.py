@@ -18,12 +18,15 @@ from uuid import uuid4
 
 from vsync.connectors.durable import cannot_write, sync_folder
 from vsync.errors import ConflictError, SourceError, TargetError, TransientError, UsageError
+from vsync.faults import around, passing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = "60 seconds"
 """How long one request to S3 may take."""
+PUT, DELETE = "store.put", "store.delete"
+"""The names of the fault points."""
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are the keys"
 _LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 _REQUEST = re.compile(r".*Error performing [A-Z]+ (\w+://[^/]+)\S* in \S+ -")
@@ -91,11 +94,11 @@ class _Folder:
             raise SourceError(f"cannot be read: {error.strerror}", where=self.label) from error
 
     def put(self, name: str, data: bytes) -> None:
-        with self._written(name, data) as (mine, path):
+        with around(PUT), self._written(name, data) as (mine, path):
             mine.replace(path)
 
     def put_new(self, name: str, data: bytes) -> bool:
-        with self._written(name, data) as (mine, path):
+        with around(PUT), self._written(name, data) as (mine, path):
             try:
                 path.hardlink_to(mine)
             except FileExistsError:
@@ -113,6 +116,7 @@ class _Folder:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            passing(f"{PUT}.written")
             yield mine, path
             sync_folder(path.parent)
         except OSError as error:
@@ -142,7 +146,8 @@ class _Folder:
                 yield Found(path.relative_to(self._path).as_posix(), path.stat().st_size)
 
     def delete(self, name: str) -> None:
-        self._remove(self._path / name)
+        with around(DELETE):
+            self._remove(self._path / name)
 
     def tidy(self, prefix: str) -> None:
         for path in list((self._path / prefix).rglob(".*.new")):
@@ -195,12 +200,12 @@ class _Bucket:
             return not any(len(some) for some in self._s3.list(self._store, chunk_size=1))
 
     def put(self, name: str, data: bytes) -> None:
-        with self._told(f"writing {name}"):
+        with around(PUT), self._told(f"writing {name}"):
             self._s3.put(self._store, name, data)
 
     def put_new(self, name: str, data: bytes) -> bool:
         try:
-            with self._told(f"writing {name}"):
+            with around(PUT), self._told(f"writing {name}"):
                 self._s3.put(self._store, name, data, mode="create")
         except _ThereError:
             return False
@@ -223,7 +228,7 @@ class _Bucket:
                 yield from sorted(Found(one["path"], int(one["size"])) for one in some)
 
     def delete(self, name: str) -> None:
-        with suppress(SourceError), self._told(f"removing {name}"):
+        with around(DELETE), suppress(SourceError), self._told(f"removing {name}"):
             self._s3.delete(self._store, name)
 
     def tidy(self, prefix: str) -> None:
