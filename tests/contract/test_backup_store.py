@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -62,8 +63,8 @@ def test_of_many_that_put_a_new_one_exactly_one_does(place: str) -> None:
         return stores[number % len(stores)].put_new("mark", str(number).encode())
 
     for _ in range(3):
-        with ThreadPoolExecutor(16) as threads:
-            did = list(threads.map(put, range(32)))
+        with ThreadPoolExecutor(8) as threads:
+            did = list(threads.map(put, range(16)))
         assert did.count(True) == 1
         assert stores[0].get("mark") == str(did.index(True)).encode()
         stores[0].delete("mark")
@@ -100,6 +101,16 @@ def test_what_was_on_its_way_when_somebody_was_killed_is_not_listed(tmp_path: Pa
     assert [one.name for one in store.list("objects")] == ["objects/one"]
     store.tidy("objects")
     assert [path.name for path in (tmp_path / "objects").iterdir()] == ["one"]
+
+
+def test_a_file_system_without_hard_links_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: Path, _target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
+    with pytest.raises(TargetError, match="this file system has no hard links, which a repository needs; put it on"):
+        open_store(str(tmp_path)).put_new("config.json", b"")
+    assert list(tmp_path.iterdir()) == []
 
 
 CALLS: list[Callable[[Store], object]] = [

@@ -32,7 +32,7 @@ def back_up(folder: Path, source: Path, chunk_bytes: str) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("rows", "chunk_bytes"),
     [
-        pytest.param(10_000, "32KiB", id="10,000 rows"),
+        pytest.param(5_000, "16KiB", id="5,000 rows"),
         pytest.param(400_000, "2MiB", id="400,000 rows", marks=[pytest.mark.slow, pytest.mark.timeout(1_800)]),
     ],
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from conftest import Endpoint
     from s3_server import S3Server
 
-ROWS = glove.rows(0, 4_000)
+ROWS = glove.rows(0, 2_000)
 WORDS = {"_default": ROWS[:1_000], "rare": ROWS[1_000:]}
 
 
@@ -81,5 +81,5 @@ def test_a_backup_goes_on_when_its_server_comes_back_and_is_restored_whole(
     forgotten = applies.vsync(ends.folder, "forget", bucket, "--keep-last", "1", "--auto-approve")
     assert forgotten.code == 0, forgotten
     pruned = applies.vsync(ends.folder, "prune", bucket, "--json").of("summary")[0]
-    assert (pruned["removed"], pruned["kept"] > 10) == (0, True), "both snapshots named the same objects"
+    assert (pruned["removed"], pruned["kept"] > 5) == (0, True), "both snapshots named the same objects"
     assert applies.vsync(ends.folder, "verify", bucket).code == 0

@@ -112,12 +112,29 @@ def test_an_object_that_is_missing_is_named_with_those_who_need_it(tmp_path: Pat
     shown = run(tmp_path, "verify repo", 3)
     assert f"{one.object}: there is no objects/{one.object[:2]}/{one.object}" in shown
     assert f"{first} things/_default from key 0, {last} things/_default from key 0" in shown
-    assert "the next backup stores anew" in shown
+    assert "back up again: what the source still has is stored anew" in shown
     damaged = applies.vsync(tmp_path, "verify", "repo", "--json").of("damaged")
     assert [(found["object"], len(found["needed"])) for found in damaged] == [(one.object, 2)]
 
     back_up(store, MORE)
     assert "3 snapshots read" in run(tmp_path, "verify repo"), "and it did"
+
+
+def test_a_damaged_object_is_mended_by_the_next_backup_once_it_is_removed(tmp_path: Path, store: Store) -> None:
+    first, _ = ids(store)
+    (_, _, one), *_ = Repository(store).manifest(first).ranges
+    path = tmp_path / "repo" / "objects" / one.object[:2] / one.object
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert f"{one.object} is damaged" in run(tmp_path, "verify repo", 3)
+    assert path.exists(), "to look does not change anything"
+    assert "--remove-damaged, and back up again" in run(tmp_path, "verify repo", 3)
+    assert "it is removed; back up again" in run(tmp_path, "verify repo --remove-damaged", 3)
+    assert not path.exists()
+    back_up(store, MORE)
+    assert "3 snapshots read" in run(tmp_path, "verify repo")
+    assert held(store, first) == ROWS
 
 
 def test_a_folder_with_other_things_is_no_repository(tmp_path: Path) -> None:

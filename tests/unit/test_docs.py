@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+import backups
 import click
 import pytest
 import yaml
@@ -16,6 +17,7 @@ import vsync
 from vsync.applying import events
 from vsync.cli import commands, main
 from vsync.cli.group import vsync as group
+from vsync.connectors.backup.store import open_store
 from vsync.state.migrations import FORMAT
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +155,20 @@ def test_the_library_examples_run(
     assert "collection.books" in capsys.readouterr().out
     assert names["result"].settled[0].left == 1000
     assert vsync.status(tmp_path / ".vsync" / "vsync.db").items[0].rows_done == 1000
+
+
+def test_a_backup_is_read_without_vsync_as_its_page_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    backups.back_up(open_store("backups"), {"_default": {n: n for n in range(25)}, "rare": {99: 1}})
+    exec(compile(blocks(text_of("docs/backup.md"), "python")[0], "backup.md", "exec"), {})  # noqa: S102 - our own
+    assert capsys.readouterr().out.splitlines() == [
+        "things _default 10 rows from key 0",
+        "things _default 10 rows from key 10",
+        "things _default 5 rows from key 20",
+        "things rare 1 rows from key 99",
+    ]
 
 
 def test_the_format_of_states_is_told_as_it_is() -> None:

@@ -41,19 +41,21 @@ def snapshots(repo: str, as_json: bool) -> None:  # noqa: FBT001 - click passes 
 @vsync.command()
 @click.argument("repo")
 @click.argument("snapshot", required=False)
+@click.option("--remove-damaged", is_flag=True, help="Remove what is damaged: the next backup stores it anew.")
 @json_option
-def verify(repo: str, snapshot: str | None, as_json: bool) -> None:  # noqa: FBT001
+def verify(repo: str, snapshot: str | None, remove_damaged: bool, as_json: bool) -> None:  # noqa: FBT001
     """Read what snapshots hold and compare it with its digests: all of them, or the one that is named."""
-    from vsync.connectors.backup import existing
-    from vsync.connectors.backup.upkeep import verify as read_all
+    from vsync.connectors.backup import existing, upkeep
     from vsync.report import backups as words
 
     found = existing(repo)
     manifests, wrong = ([found.find(snapshot)], {}) if snapshot else found.manifests()
-    damaged, read = read_all(found, manifests, words.reading(as_json=as_json))
+    damaged, read = upkeep.verify(found, manifests, words.reading(as_json=as_json))
     if as_json:
         words.say_verified(damaged, read, len(manifests))
-    hint = "restore another snapshot; the next backup stores anew what its source still has"
+    hint = f"vsync verify {repo} --remove-damaged, and back up again: what the source still has is stored anew"
+    if remove_damaged and upkeep.remove_damaged(found, damaged):
+        hint = "it is removed; back up again: what the source still has is stored anew"
     _refuse(wrong.values(), [Problem(f"{one.object}: {one.what}", ", ".join(one.needed), hint) for one in damaged])
     if not as_json:
         click.echo(words.verified_line(read, len(manifests)))

@@ -16,7 +16,7 @@ from vsync.connectors.backup.repository import new_id, now
 from vsync.connectors.base import KeyRange
 from vsync.connectors.runs.reader import RunsReader, one_behind_the_other
 from vsync.connectors.runs.target import Kept
-from vsync.errors import ConflictError, LockedError, StalePlanError
+from vsync.errors import ConflictError, LockedError, SourceError, StalePlanError
 from vsync.schema import Collection
 
 if TYPE_CHECKING:
@@ -162,13 +162,13 @@ class BackupKeeper:
     def _refuse_another(self) -> None:
         """Raise StalePlanError where somebody else goes on with this backup, or gave it up."""
         head = f"pending/{self._id}/{HEAD}"
-        if self._store.size(head) is None:
+        try:
+            if self._repository.read(head)["writer"] == self._writer:
+                return
+            what, hint = "another vsync goes on with this backup", "let it end: vsync snapshots shows when it has"
+        except SourceError:
             what = "this backup was given up, or is finished by another vsync"
             hint = "back up again: what is there is not stored twice"
-        elif self._repository.read(head)["writer"] != self._writer:
-            what, hint = "another vsync goes on with this backup", "let it end: vsync snapshots shows when it has"
-        else:
-            return
         raise StalePlanError(what, where=f"{self.label}/{head}", hint=hint)
 
     def _put(self, name: str, said: dict[str, Any]) -> None:
@@ -264,7 +264,8 @@ class BackupKeeper:
             yield self._repository.objects.write(batch, kept.schema.primary.name)
 
     def _refuse_missing(self, made: Manifest) -> None:
-        missing = sum(self._store.size(name_of(one.object)) != one.nbytes for _, _, one in made.ranges)
+        there = {found.name: found.size for found in self._store.list("objects")}
+        missing = sum(there.get(name_of(one.object)) != one.nbytes for _, _, one in made.ranges)
         if missing:
             self._repository.abandon(made.id)
             what = f"{missing} objects of this backup are not there any more: somebody removed them"

@@ -24,6 +24,10 @@ CACHED = 4
 """How many objects are kept in memory: those that are read from at the moment."""
 
 
+class DamagedError(SourceError):
+    """An object is there, and is not what was written."""
+
+
 def name_of(digest: str) -> str:
     """Give the name of an object."""
     return f"objects/{digest[:2]}/{digest}"
@@ -65,7 +69,7 @@ class Objects:
         data = self._store.get(name)
         if hashlib.sha256(data).hexdigest() != digest:
             hint = "it was changed after it was written; vsync verify says which snapshots have it"
-            raise SourceError(f"{name} is damaged: its content is not what it was", where=where, hint=hint)
+            raise DamagedError(f"{name} is damaged: its content is not what it was", where=where, hint=hint)
         with pa.ipc.open_file(pa.py_buffer(data)) as reader:
             return reader.get_batch(0)
 

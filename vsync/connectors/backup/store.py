@@ -6,6 +6,7 @@ written after it, and names it, is there only if it is.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from contextlib import contextmanager, suppress
@@ -29,6 +30,7 @@ PUT, DELETE = "store.put", "store.delete"
 """The names of the fault points."""
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are the keys"
 _LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _REQUEST = re.compile(r".*Error performing [A-Z]+ (\w+://[^/]+)\S* in \S+ -")
 
 
@@ -103,6 +105,11 @@ class _Folder:
                 path.hardlink_to(mine)
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                what = "this file system has no hard links, which a repository needs"
+                raise TargetError(what, where=self.label, hint="put it on another, or into S3") from error
         return True
 
     @contextmanager
@@ -261,6 +268,9 @@ class _Bucket:
         if status == HTTPStatus.NOT_FOUND:
             return self._no_bucket()
         what = f"{doing}: {_without_request(text)}"
+        if status == HTTPStatus.NOT_IMPLEMENTED:
+            hint = "the server has to know conditional writes, If-None-Match"
+            return TargetError(what, where=self.label, hint=hint)
         if status is not None and status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _LATER:
             return TargetError(what, where=self.label, hint="are AWS_REGION and the bucket's name right?")
         return TransientError(what, where=self.label, hint="does the server run? AWS_ENDPOINT_URL names it")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vsync.connectors.backup.objects import name_of
+from vsync.connectors.backup.objects import DamagedError, name_of
 from vsync.connectors.backup.repository import PRUNING, now
 from vsync.errors import LockedError, SourceError
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """An object that is not what it should be, and where it is needed."""
+    """An object that is not what it should be, and where it is needed; ``damaged``: it is there, and of no use."""
 
     object: str
     what: str
     needed: tuple[str, ...]
+    damaged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +54,31 @@ def verify(
             ranges[one.object] = one, manifest.collections[name].kept.schema.primary.name
     found = []
     for number, (digest, (one, key)) in enumerate(ranges.items(), 1):
-        what = _wrong(repository, one, key)
-        if what is not None:
-            found.append(Damage(digest, what, tuple(needed[digest])))
+        try:
+            _compare(repository, one, key)
+        except SourceError as error:
+            what, damaged = error.problems[0].what, isinstance(error, DamagedError)
+            found.append(Damage(digest, what, tuple(needed[digest]), damaged))
         report(number, len(ranges))
     return found, len(ranges)
 
 
-def _wrong(repository: Repository, one: Range, key: str) -> str | None:
-    """Say what is wrong with an object."""
-    try:
-        batch = repository.objects.check(one.object)
-    except SourceError as error:
-        return error.problems[0].what
+def _compare(repository: Repository, one: Range, key: str) -> None:
+    """Read an object; raises SourceError where it is not what its name and the snapshot say."""
+    batch = repository.objects.check(one.object)
     keys = batch.column(key)
     ends = (keys[0].as_py(), keys[-1].as_py()) if len(keys) else (None, None)
     if (batch.num_rows, *ends) != (one.rows, one.first, one.last):
         held = f"{batch.num_rows:,} rows from {ends[0]} to {ends[1]}"
-        return f"it holds {held}, not {one.rows:,} from {one.first} to {one.last}"
-    return None
+        raise SourceError(f"it holds {held}, not {one.rows:,} from {one.first} to {one.last}")
+
+
+def remove_damaged(repository: Repository, found: Sequence[Damage]) -> int:
+    """Remove objects that are there and of no use, so that a backup stores them anew; gives how many there were."""
+    damaged = [one for one in found if one.damaged]
+    for one in damaged:
+        repository.store.delete(name_of(one.object))
+    return len(damaged)
 
 
 def to_forget(repository: Repository, ids: Sequence[str], keep_last: int | None) -> list[str]:
