@@ -117,7 +117,22 @@ CASES: dict[str, tuple[Callable[[Path], None], dict[str, int]]] = {
 
 
 def test_every_spec_has_a_case() -> None:
-    assert {p.stem for p in SPECS.glob("*.yaml")} == set(CASES)
+    assert {p.stem for p in SPECS.glob("*.yaml")} == {*CASES, "export"}
+
+
+def test_the_spec_of_an_export_is_applied_and_what_lies_beside_it_imports_it(tmp_path: Path) -> None:
+    write_words(tmp_path / "glove.h5")
+    text = "version: 1\ntarget: ./demo.db\ncollections: {words: {from: glove.h5}}\n"
+    vsync.apply(vsync.parse_spec(text, name="demo.yaml", folder=tmp_path))
+    shutil.copy(SPECS / "export.yaml", tmp_path)
+    spec = vsync.load_spec(tmp_path / "export.yaml")
+    vsync.apply(spec)
+    assert vsync.plan(spec).empty
+    back = vsync.load_spec(tmp_path / "exports" / "import.yaml")
+    result = vsync.apply(back)
+    assert vsync.plan(back).empty
+    assert [(s.destination, s.left) for s in result.settled] == [("collection.words", N)]
+    assert (tmp_path / "exports" / "milvus.db").is_dir()
 
 
 @pytest.mark.parametrize("name", CASES)
