@@ -149,7 +149,7 @@ class World:
                     super().backup()
 
         @contextmanager
-        def model(_spec: Spec) -> Iterator[Target]:
+        def model(_spec: Spec, **_: bool) -> Iterator[Target]:
             yield ModelTarget(world.server, world.faults)
 
         with ExitStack() as patched:
