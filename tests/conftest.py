@@ -34,6 +34,12 @@ QUICK_ON_LITE = pytest.mark.parametrize(
     "target", ["lite", "lite-server", pytest.param("milvus-2.3.5", marks=pytest.mark.slow)], indirect=True
 )
 """On Milvus, whose every flush takes 3 s, with --all only."""
+QUICK_WHEN_EMBEDDED = pytest.mark.parametrize(
+    "target",
+    ["lite", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("lite-server", "milvus-2.3.5"))],
+    indirect=True,
+)
+"""On servers with --all only: what it is about does not depend on them."""
 
 _SERVERS = {"lite-server": "lite_server", "milvus-2.3.5": "milvus"}
 NEEDS_MILVUS = f"needs Milvus {servers.MILVUS_VERSION}: "

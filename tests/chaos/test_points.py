@@ -87,9 +87,12 @@ def test_an_apply_is_ended_at_each_point_of_the_protocol(tmp_path: Path, forks: 
     assert not left
 
 
+SOON = "int64 overwrite others from milvus"
+
+
 @pytest.mark.parametrize(
     "shape",
-    [s if s.before and s.key == "int64" else pytest.param(s, marks=pytest.mark.slow) for s in SHAPES if s.source],
+    [s if str(s) == SOON else pytest.param(s, marks=pytest.mark.slow) for s in SHAPES if s.source],
     ids=str,
 )
 def test_a_copy_of_collections_is_ended_at_each_point_of_the_protocol(

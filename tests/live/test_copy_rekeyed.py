@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import reader
-from conftest import QUICK_ON_LITE, Endpoint
+from conftest import QUICK_ON_LITE, QUICK_WHEN_EMBEDDED, Endpoint
 from milvus_sources import Ends, make
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def assert_renumbered(ends: Ends, expected: Mapping[str, Content], name: str = "
     return new
 
 
-@QUICK_ON_LITE
+@QUICK_WHEN_EMBEDDED
 @pytest.mark.parametrize("texts", [False, True], ids=["int64", "varchar"])
 def test_rows_get_new_keys_and_a_file_says_which(ends: Ends, *, texts: bool) -> None:
     folder = ends.folder

@@ -69,7 +69,7 @@ def table() -> dict[tuple[str, str], dict[str, str]]:
     return {pair: {row[0]: row[at + 1] for row in rows} for at, pair in enumerate(PAIRS)}
 
 
-SLOW = {(MILVUS, OLD), (OLD, MILVUS)}
+SLOW = {(MILVUS, OLD), (OLD, MILVUS), (MILVUS, LITE)}
 CASES = [
     pytest.param(pair, marks=[pytest.mark.slow] * (pair in SLOW), id="-".join(pair).replace(" ", "")) for pair in PAIRS
 ]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import QUICK_ON_LITE
 from milvus_rows import EVERYWHERE, KEY, VECTOR, make, opened, rows, send
 
 import vsync
@@ -141,6 +142,7 @@ def test_the_spec_of_a_milvus_says_what_it_holds(target: Endpoint, tmp_path: Pat
     assert spec.to_yaml() == text
 
 
+@QUICK_ON_LITE
 def test_an_empty_place_can_be_made_the_same(target: Endpoint, tmp_path: Path) -> None:
     with opened(target) as milvus:
         for collection in collections(target.kind):
