@@ -15,7 +15,7 @@ from vsync.rows import arrow_schema
 from vsync.schema import Collection, DataType, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from vsync.connectors.backup.store import Found, Store
 
@@ -32,21 +32,30 @@ THINGS = Collection(
 Rows = dict[int, int]
 
 
-def back_up(store: Store, partitions: Mapping[str, Rows], *, name: str = "source") -> None:
-    """Back rows up, or go on with it: each partition in chunks, and a snapshot at the end."""
+def once(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+def back_up(
+    store: Store, partitions: Mapping[str, Rows], *, name: str = "source", call: Callable[..., Any] = once
+) -> None:
+    """Back rows up, or go on with it: each partition in chunks, and a snapshot at the end.
+
+    ``call`` calls what is called again where it fails for a moment.
+    """
     target = RunsTarget(BackupKeeper(Repository(store), name))
-    target.create_collection(THINGS)
+    call(target.create_collection, THINGS)
     for partition in partitions:
         if partition != "_default":
-            target.create_partition(NAME, partition)
+            call(target.create_partition, NAME, partition)
     for partition, rows in partitions.items():
         seams: list[Any] = [*target.seams(NAME, partition)]
         writer = target.writer(THINGS, partition)
         for chunk in chunks(rows, seams):
             if not writer.probe(chunk.column(0), everywhere=False).to_pylist()[0]:
                 for request in writer.encode(chunk):
-                    writer.send(request)
-    target.finish([NAME])
+                    call(writer.send, request)
+    call(target.finish, [NAME])
 
 
 def chunks(rows: Rows, seams: list[Any]) -> Iterator[pa.RecordBatch]:

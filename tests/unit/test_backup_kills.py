@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import backups
 import pytest
@@ -14,10 +14,10 @@ from vsync.connectors.backup.objects import name_of
 from vsync.connectors.backup.repository import PRUNING, Repository
 from vsync.connectors.backup.store import Store, open_store
 from vsync.connectors.backup.upkeep import prune, verify
-from vsync.errors import LockedError, StalePlanError
+from vsync.errors import LockedError, StalePlanError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FIRST = {"_default": {n: n for n in range(15)}, "rare": {n: -n for n in range(100, 105)}}
@@ -164,6 +164,33 @@ def test_of_two_backups_of_one_thing_the_later_goes_on_and_the_other_is_told(tmp
         assert held(store, one) == SECOND
     back_up(store, THIRD)
     assert (held(store), Repository(store).unfinished()) == (THIRD, [])
+
+
+def test_a_store_that_fails_for_a_moment_at_any_write_is_asked_again(tmp_path: Path) -> None:
+    """Before the write, and after it: then it was carried out, and nobody heard of it."""
+    for moment in count(1):
+        store = open_store(str(tmp_path / str(moment)))
+        back_up(store, FIRST)
+        moments = count(1)
+
+        def fails(moments: Iterator[int] = moments, moment: int = moment) -> None:
+            if next(moments) == moment:
+                raise TransientError("the server is away")
+
+        def again(function: Callable[..., Any], *args: Any) -> Any:
+            try:
+                return function(*args)
+            except TransientError:
+                return function(*args)
+
+        back_up(MortalStore(store, fails), SECOND, call=again)
+        assert (held(store), len(whole(store))) == (SECOND, 2)
+        assert Repository(store).unfinished() == []
+        back_up(store, THIRD)
+        assert held(store) == THIRD
+        if next(moments) < moment:
+            break
+    assert moment > 15
 
 
 def test_two_backups_of_different_things_do_not_meet(tmp_path: Path) -> None:

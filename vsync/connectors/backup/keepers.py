@@ -108,6 +108,7 @@ class BackupKeeper:
         self._number = 0
         self._writer = uuid4().hex
         self._may_write = False
+        self._sealed: str | None = None
         self._notes: dict[str, Any] = {}
         self._go_on()
 
@@ -233,24 +234,29 @@ class BackupKeeper:
         self._notes = {"spec_digest": spec_digest, "sources": list(sources), "vsync_version": version("vsync")}
 
     def finish(self, names: Container[str]) -> None:
-        """Write the snapshot: once every object that it names is known to be there."""
-        self._begin()
-        assert self._id is not None
+        """Write the snapshot: once every object that it names is known to be there. Goes on where it did not end."""
+        if self._sealed is None:
+            self._begin()
+            assert self._id is not None
+            self._seal(self._id, names)
+            self._sealed = self._id
+        for sealed in self._repository.unfinished():
+            if self._store.size(f"snapshots/{sealed}.json") is not None:
+                self._repository.abandon(sealed)
+        self._id, self._sealed, self._may_write = None, None, False
+        self._kept.clear()
+        self._ranges.clear()
+
+    def _seal(self, snapshot: str, names: Container[str]) -> None:
         held = {
             name: Held(kept, {p: tuple(self._sorted_out(name, p, kept)) for p in kept.partitions})
             for name, kept in self._kept.items()
             if name in names
         }
-        made = Manifest(self._id, self._name, self._began, now(), held, self._notes)
+        made = Manifest(snapshot, self._name, self._began, now(), held, self._notes)
         self._refuse_missing(made)
         self._refuse_another()
-        self._store.put_new(f"snapshots/{self._id}.json", made.to_json())
-        for sealed in self._repository.unfinished():
-            if self._store.size(f"snapshots/{sealed}.json") is not None:
-                self._repository.abandon(sealed)
-        self._id, self._may_write = None, False
-        self._kept.clear()
-        self._ranges.clear()
+        self._store.put_new(f"snapshots/{snapshot}.json", made.to_json())
 
     def _sorted_out(self, name: str, partition: str, kept: Kept) -> Iterator[Range]:
         """Give ranges that do not overlap, ascending; those that do are written anew as what they come to."""
