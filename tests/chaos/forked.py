@@ -8,8 +8,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pkgutil
+import random
 import sys
 from typing import TYPE_CHECKING
+
+import applies
 
 import vsync
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, ForkServerProcess
     from pathlib import Path
 
+KILLED = -9
 _VENDORS = ("faiss", "h5py", "milvus_lite.server_manager", "pyarrow.parquet", "pymilvus", "sqlite_utils")
 
 
@@ -48,3 +52,29 @@ def _run(folder: str, words: list[str], out: str, faults: dict[str, str]) -> Non
     os.dup2(file, 2)
     sys.argv = ["vsync", *words]
     main()
+
+
+class Mortal:
+    """Commands that are run as processes of their own, which die at moments of chance."""
+
+    def __init__(self, folder: Path, forks: ForkServerContext, seed: int) -> None:
+        self._folder, self._forks, self._chance = folder, forks, random.Random(seed)
+
+    def passed(self, *words: str) -> list[str]:
+        """Run a command to its end, and give the fault points that it passed."""
+        log = self._folder / "passed"
+        log.unlink(missing_ok=True)
+        assert self._run(words, {"VSYNC_FAULT_LOG": str(log)}) == 0
+        return log.read_text().split()
+
+    def killed(self, points: list[str], *words: str) -> bool:
+        """Run a command that dies at one of these points; ``False`` where it ends before, well."""
+        at = self._chance.randrange(len(points))
+        return self._run(words, {"VSYNC_FAULT": f"{points[at]}:{points[: at + 1].count(points[at])}"}) == KILLED
+
+    def _run(self, words: tuple[str, ...], faults: dict[str, str]) -> int | None:
+        out = self._folder / "out"
+        process = start(self._forks, self._folder, words, out, faults)
+        process.join(applies.SECONDS)
+        assert process.exitcode in {0, KILLED}, (words, out.read_text())
+        return process.exitcode

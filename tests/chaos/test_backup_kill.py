@@ -6,7 +6,6 @@ request to a Milvus: the process ends itself there by SIGKILL. ``test_backup_kil
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import applies
@@ -14,6 +13,7 @@ import glove
 import pytest
 import reader
 from chaos import forked
+from chaos.forked import Mortal
 from milvus_sources import Ends, make
 
 if TYPE_CHECKING:
@@ -25,33 +25,7 @@ if TYPE_CHECKING:
 ROWS = glove.rows(0, 3_000)
 WORDS = {"_default": ROWS[:1_000], "rare": ROWS[1_000:]}
 CHUNK = "16KiB"
-KILLS, KILLED, FEWEST = 10, -9, 7
-
-
-class Mortal:
-    """Commands that are run as processes of their own, which die at moments of chance."""
-
-    def __init__(self, folder: Path, forks: ForkServerContext, seed: int) -> None:
-        self._folder, self._forks, self._chance = folder, forks, random.Random(seed)
-
-    def passed(self, *words: str) -> list[str]:
-        """Run a command to its end, and give the fault points that it passed."""
-        log = self._folder / "passed"
-        log.unlink(missing_ok=True)
-        assert self._run(words, {"VSYNC_FAULT_LOG": str(log)}) == 0
-        return log.read_text().split()
-
-    def killed(self, points: list[str], *words: str) -> bool:
-        """Run a command that dies at one of these points; ``False`` where it ends before, well."""
-        at = self._chance.randrange(len(points))
-        return self._run(words, {"VSYNC_FAULT": f"{points[at]}:{points[: at + 1].count(points[at])}"}) == KILLED
-
-    def _run(self, words: tuple[str, ...], faults: dict[str, str]) -> int | None:
-        out = self._folder / "out"
-        process = forked.start(self._forks, self._folder, words, out, faults)
-        process.join(applies.SECONDS)
-        assert process.exitcode in {0, KILLED}, (words, out.read_text())
-        return process.exitcode
+KILLS, FEWEST = 10, 7
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vsync.errors import TargetError
+from vsync.faults import around
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +35,9 @@ def write_whole(path: Path, write: Callable[[Any], None]) -> None:
 
 def put(new: Path, path: Path) -> None:
     """Give a whole file its name, durably."""
-    new.replace(path)
-    sync_folder(path.parent)
+    with around("file.put"):
+        new.replace(path)
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from vsync import schema_json
 from vsync.connectors.base import KeyRange, Loss
-from vsync.connectors.durable import cannot_write, put, sync_folder, write_whole
+from vsync.connectors.durable import cannot_write, put, write_whole
 from vsync.connectors.hdf5.kept import FORMAT, FORMAT_VERSION, MILVUSDM, KeptFile, names_of
 from vsync.connectors.hdf5.layout import Filters, has_zero, is_text
 from vsync.connectors.hdf5.parts import Parts
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "collection.json"
 PARTS = ".parts"
 LOCK = ".lock"
+GONE = ".gone."
+"""How the folder of a collection is called while it is removed."""
 
 
 def open_target(place: str, *, compression: str = "none", layout: str = "vsync") -> RunsTarget:
@@ -78,7 +80,8 @@ class Folder:
 
     def names(self) -> list[str]:
         """List the collections: folders with a description."""
-        return sorted(p.parent.name for p in self._path.glob(f"*/{DESCRIPTION}")) if self._path.is_dir() else []
+        found = (p.parent.name for p in self._path.glob(f"*/{DESCRIPTION}")) if self._path.is_dir() else ()
+        return sorted(name for name in found if not name.startswith(GONE))
 
     def kept(self, name: str) -> Kept | None:
         """Read a description."""
@@ -93,25 +96,29 @@ class Folder:
             raise TargetError(f"cannot be read: {error}", where=str(path), hint=hint) from error
 
     def save(self, name: str, kept: Kept) -> None:
-        """Write a description."""
+        """Write a description; raises TargetError where files of others lie."""
         self._hold()
+        others = [] if self.kept(name) else sorted((self._path / name).glob("*.h5"))
+        if others:
+            hint = "export into another folder, or move it away"
+            raise TargetError("is not of this export, and is not overwritten", where=str(others[0]), hint=hint)
         said = {FORMAT: FORMAT_VERSION, "id": kept.id, "collection": schema_json.to_json(kept.schema)}
         text = json.dumps(said, ensure_ascii=False, indent=2)
         write_whole(self._path / name / DESCRIPTION, lambda file: file.write(text.encode()))
 
     def drop(self, name: str) -> None:
-        """Remove a collection: its description first, for that is what makes it one."""
+        """Remove a collection: at once, by taking its folder out of the way."""
         self._hold()
-        folder = self._path / name
+        folder, gone = self._path / name, self._path / f"{GONE}{name}"
         with self._lock:
             for path in [p for p in self._files if p.parent == folder]:
                 self._files.pop(path).close()
             self._parts = {p: parts for p, parts in self._parts.items() if folder not in p.parents}
             try:
-                (folder / DESCRIPTION).unlink(missing_ok=True)
+                shutil.rmtree(gone, ignore_errors=True)
                 if folder.is_dir():
-                    sync_folder(folder)
-                    shutil.rmtree(folder)
+                    put(folder, gone)
+                    shutil.rmtree(gone)
             except OSError as error:
                 raise cannot_write(folder, error) from error
 
