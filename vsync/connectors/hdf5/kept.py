@@ -95,6 +95,8 @@ class KeptFile:
 
     def read(self, lo: int, hi: int, fields: Sequence[str]) -> pa.RecordBatch:
         """Read rows."""
+        if not self._file:
+            raise SourceError("is closed", where=str(self._path))
         try:
             with self._lock:
                 arrays = [self._column(self.fields[name], lo, hi) for name in fields]

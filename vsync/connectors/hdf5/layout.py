@@ -74,10 +74,21 @@ def _lacks_filter(dataset: h5py.Dataset) -> bool:
 
 
 class Columns:
-    """The datasets of one field, written block by block."""
+    """The datasets of one field, written block by block.
 
-    def __init__(self, file: h5py.Group, name: str, field: Field, filters: Filters, *, cut: bool = False) -> None:
-        self._field, self._filters, self._cut = field, filters, cut or filters.cut
+    ``cut``: texts are laid down as offsets and bytes. ``whole``: the first rows are all, and no block is larger.
+    """
+
+    def __init__(
+        self,
+        file: h5py.Group,
+        name: str,
+        field: Field,
+        filters: Filters,
+        cut: bool,
+        whole: bool,  # noqa: FBT001
+    ) -> None:
+        self._field, self._filters, self._cut, self._whole = field, filters, cut or filters.cut, whole
         self._file, self._name = file, name
         self._datasets: dict[str, h5py.Dataset] = {}
 
@@ -141,7 +152,8 @@ class Columns:
         shape = (0, *rows.shape[1:])
         text = rows.dtype == object
         checks = {} if text else {"fletcher32": True, **self._filters.options}
-        block = (max(1, BLOCK_BYTES // size), *rows.shape[1:])
+        most = min(len(rows), BLOCK_BYTES // size) if self._whole else BLOCK_BYTES // size
+        block = (max(1, most), *rows.shape[1:])
         return self._file.create_dataset(path, shape, dtype, maxshape=(None, *rows.shape[1:]), chunks=block, **checks)
 
 

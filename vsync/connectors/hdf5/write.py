@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import h5py
@@ -36,10 +36,12 @@ def write_file(
     names = names_of(schema, layout)
     fields = [f for f in schema.columns if f.name in names]
     with h5py.File(path, "w") as file:
-        written = {f.name: Columns(file, names[f.name], f, filters, cut=f.name in zeros) for f in fields}
-        rows = 0
-        # No rows before all others: so the datasets are there in any case.
-        for batch in chain([_nothing(fields)], blocks):
+        rows, blocks = 0, iter(blocks)
+        first = list(islice(blocks, 2))
+        whole = len(first) < 2  # noqa: PLR2004 - then there is no second one
+        written = {f.name: Columns(file, names[f.name], f, filters, f.name in zeros, whole) for f in fields}
+        # No rows at least: so the datasets are there in any case.
+        for batch in chain(first or [_nothing(fields)], blocks):
             for name, columns in written.items():
                 columns.append(batch.column(name))
             rows += batch.num_rows
