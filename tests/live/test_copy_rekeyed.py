@@ -260,3 +260,21 @@ def test_keys_of_files_are_told_where_the_server_makes_new_ones(ends: Ends) -> N
         reader.assert_holds(client, "all", {new[at]: row for at, row in rows.items()}, key=key)
     applies.vsync(folder, "state", "mv", "collection.all", "collection.every")
     assert files_of(folder)[0].name == "every.parquet"
+
+
+@QUICK_ON_LITE
+@pytest.mark.parametrize("policy", ["error", "renumber"])
+def test_collections_of_the_same_fields_each_go_on_where_they_stopped(ends: Ends, policy: str) -> None:
+    first, then = ROWS[250:], ROWS[:200]
+    with ends.old() as client:
+        make(client, "a", {"_default": first})
+        make(client, "b", {"_default": then})
+    ends.spec(MERGE.format(policy=policy, write="append"))
+    killed_at(ends.folder, "journal.together.after:20")  # the first is there, and a part of the second
+    done = applies.apply(ends.folder)
+    assert [(s["written"], s["left"]) for s in done.of("settled")] == [(450, 450)]
+    if policy == "renumber":
+        assert_renumbered(ends, {"old/a": first.by_id(), "old/b": then.by_id()})
+    else:
+        ends.content("all", {"_default": glove.together(first, then)})
+    applies.assert_no_changes(ends.folder)

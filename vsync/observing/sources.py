@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -108,19 +108,18 @@ def _relative(path: Path, folder: Path) -> str:
 
 def make_units(spec: Spec, wanted: Wanted, known: Known, sources: Sources) -> list[UnitFacts]:
     """Cut every source of a collection's data; an earlier cut of the same content is kept."""
-    units = [
-        _unit(spec, wanted, data, path, description, known, sources)
+    seen: Counter[str] = Counter()
+    return [
+        _unit(spec, wanted, data, path, description, known, sources, seen)
         for data in wanted.data
         for path, description in zip(data.item.paths, data.item.descriptions, strict=True)
     ]
-    seen: Counter[str] = Counter()
-    for i, u in enumerate(units):
-        # The same content twice on the same way: each has chunks of its own in the journal.
-        key = u.unit.key
-        seen[key] += 1
-        if seen[key] > 1:
-            units[i] = replace(u, unit=replace(u.unit, key=f"{key}-{seen[key]}"))
-    return units
+
+
+def _own_key(key: str, seen: Counter[str]) -> str:
+    """Tell apart the same content twice on the same way: each has a cut, and chunks, of its own in the journal."""
+    seen[key] += 1
+    return key if seen[key] == 1 else f"{key}-{seen[key]}"
 
 
 def _unit(
@@ -131,6 +130,7 @@ def _unit(
     description: Description,
     known: Known,
     sources: Sources,
+    seen: Counter[str],
 ) -> UnitFacts:
     origins = {m.field.name: plain_origin(m.origin) for m in data.mapping}
     columns = columns_of(data.mapping)
@@ -141,7 +141,7 @@ def _unit(
             content = f"{description.fingerprint.content}@{number_of(wanted, data, known.facts, live)}"
         else:
             content = _content(data, path, description, source, known, origins)
-        key = unit_key(data.destination, origins, content)
+        key = _own_key(unit_key(data.destination, origins, content), seen)
         bounds = known.journal.known_cut(known.target.identity, key) if known.journal else None
         bounds = bounds or _frozen(key, known.saved)
         fresh = bounds is None

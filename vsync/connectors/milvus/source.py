@@ -219,7 +219,9 @@ class MilvusSource:
         """Digest what tells this collection from others; not what it holds, nor its count: it lives."""
         schema = found.schema
         fields = [(f.name, str(f), f.primary, f.auto_id, f.nullable) for f in schema.fields]
-        telling = (self._client.identity, found.id, fields, schema.dynamic, self._partition, self._where)
+        # Lite gives no ids: there a name is all that tells collections apart that others made.
+        id_ = f"{found.id}/{self._name}" if found.id == self._client.born else found.id
+        telling = (self._client.identity, id_, fields, schema.dynamic, self._partition, self._where)
         return xxhash.xxh3_128(repr(telling).encode()).hexdigest()
 
 
