@@ -278,3 +278,36 @@ def test_collections_of_the_same_fields_each_go_on_where_they_stopped(ends: Ends
     else:
         ends.content("all", {"_default": glove.together(first, then)})
     applies.assert_no_changes(ends.folder)
+
+
+FILES = ["{hdf5: kept}", "{backup: kept}"]
+
+
+@pytest.mark.parametrize("target", ["lite"], indirect=True)
+@pytest.mark.parametrize("to", FILES)
+def test_keys_with_a_prefix_are_kept_in_files_and_come_back(ends: Ends, to: str) -> None:
+    """Numbers and texts; again after more rows came, where what was there is not cut anew."""
+    folder, spec = ends.folder, ends.folder / "vsync.yaml"
+    with ends.old() as client:
+        make_texts(client, "a", A)
+        make(client, "b", {"_default": B})
+    fields = (
+        "fields: {id: {type: varchar, max_length: 50, primary: true}, vector: {type: float_vector, dim: 50},"
+        " word: {type: varchar, max_length: 512}}"
+    )
+    ends.spec(MERGE.format(policy="prefix", write="mirror").replace("    write:", f"    {fields}\n    write:"))
+    text = spec.read_text()
+    spec.write_text("\n".join(f"target: {to}" if line[:7] == "target:" else line for line in text.split("\n")))
+    killed_at(folder, "journal.acked.before:4")
+    assert [s["left"] for s in applies.apply(folder).of("settled")] == [550]
+    new = glove.rows(7, 10)
+    with ends.old() as client:
+        client.load_collection("b")
+        reader.insert(client, "b", new)
+    assert [s["left"] for s in applies.apply(folder).of("settled")] == [553]
+    assert applies.vsync(folder, "check", "--full").code == 0
+    if "backup" in to:
+        copy = "copy: [{from: {backup: {repo: kept}}}]"
+        spec.write_text(f"version: 1\ntarget: {{milvus: {{uri: {ends.target.uri}}}}}\n{copy}\n")
+        applies.apply(folder)
+        held_texts(ends, with_prefix("a:", A.by_id()) | with_prefix("other:", B.by_id() | new.by_id()))

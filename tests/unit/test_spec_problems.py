@@ -591,3 +591,13 @@ def test_no_value_at_any_place_makes_anything_but_a_spec_or_its_problems(path: s
     for said in problems(json.dumps(merged, default=str)):
         assert "Input should" not in said
         assert re.match(r"\d+:\d+: \S", said)
+
+
+def test_files_make_no_new_keys() -> None:
+    answer = "nothing makes new keys in a target of kind hdf5; write prefix, first or last, or copy into a Milvus"
+    head = "version: 1\ntarget: {hdf5: x}\n"
+    body = "{fields: {a: {type: int64, primary: true}}, on_collision: renumber}"
+    assert problems(f"{head}collections:\n  c: {body}\n") == [f"4:64: {answer}"]
+    copy = "{on_collision: renumber, from: {milvus: {at: old.db}}}"
+    assert problems(f"{head}copy:\n- {copy}\n") == [f"4:18: {answer}"]
+    assert problems(f"{head}copy:\n- {copy.replace('renumber', 'prefix')}\n") == []

@@ -58,6 +58,14 @@ def test_a_chunk_that_is_sent_again_later_replaces_what_was_told(made: IdMap) ->
     assert gathered(made, [two, again]) == {("b", 7): 200, ("a", 1): 300, ("a", 2): 301}
 
 
+def test_parts_that_nobody_acknowledged_may_overlap_others(made: IdMap) -> None:
+    acked = [put(made, "a", pa.array([1, 2, 3, 4]), 100)]
+    gathered(made, acked)
+    put(made, "b", pa.array([7, 8, 9, 10]), 100)  # a server that lost what it had acknowledged handed them out again
+    put(made, "c", pa.array([5]), 101)
+    assert gathered(made, [(102, 103)]) == {("b", 9): 102, ("b", 10): 103}
+
+
 def test_parts_that_are_there_after_they_were_gathered_count_once(made: IdMap, monkeypatch: pytest.MonkeyPatch) -> None:
     one = put(made, "a", pa.array([1, 2]), 100)
     with monkeypatch.context() as patch:
@@ -104,6 +112,7 @@ def test_a_collection_that_is_renamed_keeps_its_file(made: IdMap) -> None:
     one = put(made, "a", pa.array([1]), 100, "terms")
     made.gather("terms", [one], text=False)
     two = put(made, "a", pa.array([2]), 200, "terms")
+    put(made, "b", pa.array([3]), 300)  # of a collection that had the name before, and was forgotten
     made.moved("terms", "words")
     assert gathered(made, [one, two]) == {("a", 1): 100, ("a", 2): 200}
 

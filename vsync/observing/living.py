@@ -108,13 +108,29 @@ def cut_of(
     """
     chunk_bytes, columns = spec.defaults.chunk_bytes, columns_of(data.mapping)
     if there is None or not _comparable(spec, wanted, data, there, rejected):
-        seams = target.seams(wanted.declared.name, data.partition) if target.keeps else ()
-        return tuple(source.cut(columns, chunk_bytes, seams)), 0
+        return tuple(source.cut(columns, chunk_bytes, _seams(wanted, data, target))), 0
     row_bytes = sum(c.row_bytes for c in source.describe().columns if c.name in columns)
     unfit = _unfit(data, source, target, rejected)
     held = _held(target.reader(there.schema, None), there.schema.primary.name, _key_origin(data))
     step = max(1, int(chunk_bytes / max(row_bytes, 1)))
     return tuple(missing(source.reader.keys(), held, step, unfit)), len(unfit)
+
+
+def _seams(wanted: Wanted, data: WantedData, target: Target) -> Sequence[Key]:
+    """Name the keys of the source at which what is kept was cut before, where they are those of the source."""
+    if not target.keeps or not _keeps_keys(wanted, data):
+        return ()
+    seams, origin = target.seams(wanted.declared.name, data.partition), _key_origin(data)
+    prefix = origin.prefix if isinstance(origin, FromColumn) else ""
+    return [str(key).removeprefix(prefix) for key in seams if str(key).startswith(prefix)] if prefix else seams
+
+
+def _keeps_keys(wanted: Wanted, data: WantedData) -> bool:
+    """Tell whether rows have the keys of the source, with a prefix or without: so both sides are in one order."""
+    origin = _key_origin(data)
+    source = next(d.collection for d in data.item.descriptions if d.collection is not None).schema.primary
+    same = isinstance(origin, FromColumn) and origin.column == source.name
+    return same and wanted.effective.primary.type is source.type
 
 
 def _key_origin(data: WantedData) -> Origin | None:
@@ -144,17 +160,13 @@ def _unfit(data: WantedData, source: CollectionSource, target: Target, rejected:
 
 def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollection, rejected: Sequence[Key]) -> bool:
     """Tell whether keys that are on the target are left as they are, and can be told."""
-    wish, key = spec.collections[wanted.declared.name], wanted.effective.primary
+    wish = spec.collections[wanted.declared.name]
     said = (wish.partitions or {}).get(data.partition or "")
-    source = next(d.collection for d in data.item.descriptions if d.collection is not None)
-    origin = _key_origin(data)
     return (
         ((said.write if said else None) or wish.write) == "append"
         and (bool(there.rows) or (there.rows == 0 and bool(rejected)))
-        and not key.auto_id
-        and isinstance(origin, FromColumn)
-        and origin.column == source.schema.primary.name
-        and key.type is source.schema.primary.type
+        and not wanted.effective.primary.auto_id
+        and _keeps_keys(wanted, data)
         and not any(forces_replacement(wanted.declared, there.schema))
     )
 

@@ -69,7 +69,7 @@ def check(spec: Spec, places: Places, report: Report, wrong: Wrong) -> None:
         check_fields(checks, path, collection)
         _check_data(checks, path, collection)
         check_reading(checks, path, spec, collection)
-        for below, what, hint in collision_problems(collection):
+        for below, what, hint in collision_problems(collection, spec.target):
             checks.problem((*path, *below), what, hint)
     _check_aliases(checks, spec)
 

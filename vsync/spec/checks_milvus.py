@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vsync.schema import NAME
+from vsync.spec.checks_keys import numbering_problems
 from vsync.spec.sources import OneCollection
 from vsync.spec.targets import StoreTarget
 from vsync.spec.values import SAME_NAME, show
@@ -97,6 +98,8 @@ def check_copies(checks: Checks, spec: Spec) -> None:
         if copy.load is not None and isinstance(spec.target, StoreTarget):
             what = f"nothing is loaded in a target of kind {spec.target.kind}"
             checks.problem((*path, "load"), what, "remove load:; what is restored from it is loaded anyway")
+        for below, what, hint in numbering_problems(copy, spec.target):
+            checks.problem((*path, *below), what, hint)
         if copy.write != MIRROR:
             if "max_delete" in copy.model_fields_set:
                 hint = "write write: mirror, or remove max_delete:"

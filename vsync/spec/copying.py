@@ -121,7 +121,7 @@ class _Expansion:
         for below, what, hint in mirror_problems(collection):
             if below[0] in self.said(name) or below[0] == "data":
                 self.problems.append(Problem(what, expanded.where("collections", name, *below), hint))
-        for below, what, hint in collision_problems(collection):
+        for below, what, hint in collision_problems(collection, expanded.target):
             self.problems.append(Problem(what, expanded.where("collections", name, *below), hint))
 
     def places(self, places: Places) -> Places:

@@ -101,6 +101,8 @@ class IdMap:
     def moved(self, old: str, new: str) -> None:
         """Follow a collection that is known by another name."""
         with _told(self.folder):
+            if self._parts(old).exists():  # those of a forgotten collection of that name are of no use
+                shutil.rmtree(self._parts(new), ignore_errors=True)
             for was, now in ((self.path(old), self.path(new)), (self._parts(old), self._parts(new))):
                 if was.exists():
                     was.replace(now)
@@ -128,12 +130,12 @@ def _numbers(table: pa.Table) -> NDArray[np.int64]:
 
 
 def _within(keys: NDArray[np.int64], ranges: Ranges) -> NDArray[np.bool_]:
-    """Mark the keys that lie in ranges, which do not overlap."""
+    """Mark the keys that lie in ranges; those of parts that nobody acknowledged may overlap others."""
     if not ranges:
         return np.zeros(len(keys), np.bool_)
     ends = np.array(sorted(ranges), np.int64)
     at = np.searchsorted(ends[:, 0], keys, side="right") - 1
-    inside: NDArray[np.bool_] = (at >= 0) & (keys <= ends[at, 1])
+    inside: NDArray[np.bool_] = (at >= 0) & (keys <= np.maximum.accumulate(ends[:, 1])[at])
     return inside
 
 
