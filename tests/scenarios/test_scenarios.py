@@ -42,7 +42,14 @@ if TYPE_CHECKING:
     from vsync.spec import Spec
 
 HERE = Path(__file__).parent
-TYPES = {"int64": pa.int64(), "int32": pa.int32(), "string": pa.string(), "double": pa.float64(), "bool": pa.bool_()}
+TYPES = {
+    "int64": pa.int64(),
+    "int32": pa.int32(),
+    "string": pa.string(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "json": pa.binary(),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -414,8 +414,11 @@ def collections(draw: st.DrawFn) -> dict[str, Any]:
         if draw(FLAGS) and partitions:
             item["into"] = partitions[0]
         if draw(FLAGS) and fields:
-            mapped = st.one_of(WORDS, st.just("$row"), JSONS.map(lambda c: {"const": c}))
+            mapped = st.one_of(WORDS, st.sampled_from(["$row", "$meta.a b.c"]), JSONS.map(lambda c: {"const": c}))
             item["map"] = {name: draw(mapped) for name in fields}
+            if draw(FLAGS) and written.get("dynamic") is not False:
+                keys = st.dictionaries(st.sampled_from(["a b", "const", "$row"]), mapped, min_size=2)
+                item["map"]["$meta"] = draw(keys | st.just("$meta"))
         written["data"].append(item)
     return written
 

@@ -454,7 +454,14 @@ DATA = [
     ("{from: x.h5, into: prt}", "there is no partition 'prt'; did you mean part?"),
     ("{from: x.h5, map: {}}", "this map is empty"),
     ("{from: x.h5, map: {vex: v}}", "there is no field 'vex' to fill; did you mean vec?"),
-    ("{from: x.h5, map: {vec: $rows}}", "'$rows' is not known here; the one word with $ is $row"),
+    ("{from: x.h5, map: {vec: $rows}}", "'$rows' is not known here; the words with $ are $row, the number of the row"),
+    ("{from: x.h5, map: {vec: $meta.}}", "'$meta.' is not known here; the words with $ are $row"),
+    ("{from: x.h5, map: {$meta: {}}}", "no key of the dynamic field is written here; write {KEY: COLUMN}"),
+    (
+        "{from: x.h5, map: {$meta: {a: {b: c}}}}",
+        "this must say where the field's values are, and this mapping does not",
+    ),
+    ("{from: x.h5, map: {$meta: {vec: c}}}", "'vec' is a field, and no key of the dynamic field can have its name"),
     (
         "{from: x.h5, map: {vec: {cnst: 1}}}",
         "this must say where the field's values are, and this mapping does not",

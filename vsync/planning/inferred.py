@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
-from vsync.rows import Constant, FromColumn, Origin, RowNumber, infer_field
-from vsync.schema import NAME, Collection, DataType, Field
+from vsync.rows import Constant, DynamicKey, FromColumn, Origin, RowNumber, WithKeys, infer_field, origin_columns
+from vsync.schema import DYNAMIC_FIELD, META, NAME, Collection, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vsync.connectors.base import Description
     from vsync.planning.wanted import DataItem
     from vsync.spec import DataSpec, Spec
+    from vsync.spec.models import MapFrom
 
 KEY_NAMES = ("id", "ids", "pk", "key", "keys", "_id", "uid", "uuid", "primary_key")
 """Columns that are taken for the primary key where nothing says which is, in this order."""
@@ -29,7 +30,7 @@ def made_fields(collection: Collection, items: Sequence[DataItem]) -> list[Field
     made: dict[str, Field | None] = {}
     for item in items:
         for name, origin in said_of(item).items():
-            if collection.field(name) is None and name not in made:
+            if collection.field(name) is None and name not in {*made, DYNAMIC_FIELD}:
                 made[name] = _field_of(name, origin, item.descriptions[0], primary=False)
     return [f for f in made.values() if f is not None]
 
@@ -58,7 +59,7 @@ def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: 
         made = _field_of(field_name, origin, description, primary=field_name == key)
         if made is not None:
             fields.append(made)
-        elif first.spec.map:
+        elif first.spec.map and not isinstance(origin, DynamicKey):  # of which the caller says that it is no field
             problems.append(
                 Problem(
                     f"no field type holds {_native(origin, description)}",
@@ -81,8 +82,15 @@ def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: 
 
 def _chosen_columns(data: DataSpec, description: Description) -> dict[str, Origin]:
     """Choose the fields to infer: those of the map, else those of a known layout, else every column."""
-    if data.map:
-        return {n: _origin(m) for n, m in data.map.items()}
+    said = {n: _origin(m) for n, m in (data.map or {}).items()}
+    if said.keys() - {DYNAMIC_FIELD}:
+        return said
+    rest = _unsaid_columns(description)
+    inside = {column for origin in said.values() for column in origin_columns(origin)}
+    return {n: o for n, o in rest.items() if o.column not in inside} | said
+
+
+def _unsaid_columns(description: Description) -> dict[str, FromColumn]:
     if description.suggested:
         return {n: FromColumn(c) for n, c in description.suggested.items() if description.column(c)}
     return {_plain_name(c.name): FromColumn(c.name) for c in description.columns}
@@ -109,6 +117,10 @@ def _field_of(name: str, origin: Origin, description: Description, *, primary: b
         if made and primary and made.type is not DataType.VARCHAR:
             return Field(name, DataType.INT64, primary=True) if made.type.is_integer else None
         return made
+    if isinstance(origin, WithKeys):
+        return META
+    if isinstance(origin, DynamicKey):
+        return None
     if isinstance(origin, RowNumber):
         return Field(name, DataType.INT64, primary=primary)
     types = {bool: DataType.BOOL, int: DataType.INT64, float: DataType.DOUBLE, str: DataType.VARCHAR}
@@ -116,9 +128,13 @@ def _field_of(name: str, origin: Origin, description: Description, *, primary: b
     return Field(name, made_type, primary=primary, max_length=65535 if made_type is DataType.VARCHAR else None)
 
 
-def _origin(mapped: Any) -> Origin:
+def _origin(mapped: MapFrom) -> Origin:
     if mapped.row:
         return RowNumber()
+    if mapped.key is not None:
+        return DynamicKey(mapped.key)
+    if mapped.keys is not None:
+        return WithKeys(None, keys=tuple((key, _origin(put)) for key, put in mapped.keys.items()))
     return FromColumn(mapped.column) if mapped.column is not None else Constant(mapped.const)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vsync.connectors.base import Loss
-from vsync.rows import FromColumn
+from vsync.rows import DynamicKey, FromColumn, WithKeys, origin_columns
 from vsync.schema import DYNAMIC_FIELD, Collection
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def take_over(
     key, so is the new one. ``rekey`` says what becomes of the key field.
     """
     source = live.schema
-    fields = declared.fields or tuple(rekey(_renamed(f, said)) for f in source.fields)
+    moved = _moved(source, said)
+    fields = declared.fields or tuple(rekey(_renamed(f, said)) for f in source.fields if f.name not in moved)
     names = {f.name for f in fields}
     indexes = tuple(replace(i, field=_new_name(i.field, said)) for i in source.indexes or ())
     by_key = any(f.partition_key for f in fields)
@@ -78,7 +79,8 @@ def _not_taken(
     if key is not None and source.primary.auto_id and not key.auto_id:
         yield Loss("converted", f"{address}.field.{key.name}", KEYS_KEPT)
     if source.dynamic and not found.dynamic and FromColumn(DYNAMIC_FIELD) not in said.values():
-        what = "the values of the dynamic field are not copied: the spec says dynamic: false"
+        others = "other " if any(isinstance(o, DynamicKey) for o in said.values()) else ""
+        what = f"the {others}values of the dynamic field are not copied: the spec says dynamic: false"
         yield Loss("lost", f"{address}.field.{DYNAMIC_FIELD}", what, harmful=True)
     if declared.properties is None and TTL in dict(found.properties or ()):
         yield Loss("converted", address, f"{TTL}: {AGES_ANEW}")
@@ -98,6 +100,15 @@ def unplaced(name: str, sources: Sequence[tuple[Description, Container[str]]]) -
             if column.name not in placed:
                 what = f"that of {description.locator} is not copied: the first source has no such field"
                 yield Loss("lost", f"collection.{name}.field.{column.name}", what, harmful=True)
+
+
+def _moved(source: Collection, said: Mapping[str, Origin]) -> set[str]:
+    """Name the fields that the map puts into the dynamic field, and into no field: they are none any more."""
+    meta = said.get(DYNAMIC_FIELD)
+    inside = set(origin_columns(meta)) if isinstance(meta, WithKeys) else set()
+    kept = {column for name, o in said.items() if name != DYNAMIC_FIELD for column in origin_columns(o)}
+    kept |= {source.primary.name, *(name for f in source.functions for name in f.inputs)}
+    return inside - kept - said.keys()
 
 
 def _renamed(f: Field, said: Mapping[str, Origin]) -> Field:

@@ -7,14 +7,26 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vsync.errors import ConflictError, Problem
-from vsync.planning import rekeying
+from vsync.planning import dynamic, rekeying
 from vsync.planning.declared import declare, says_partitions
 from vsync.planning.diff import forces_replacement
 from vsync.planning.inferred import KEY_NAMES, columns, inferred_fields, made_fields, said_of
 from vsync.planning.inherit import ATTRIBUTES, as_it_is, take_over, unplaced
 from vsync.planning.rekeying import rekey_of
 from vsync.planning.steps import DEFAULT_PARTITION, Fidelity
-from vsync.rows import Constant, FromColumn, Mapped, Origin, RowNumber, cast_of, constant, infer_field
+from vsync.rows import (
+    Constant,
+    DynamicKey,
+    FromColumn,
+    Mapped,
+    Origin,
+    RowNumber,
+    cast_of,
+    columns_of,
+    constant,
+    infer_field,
+    origin_columns,
+)
 from vsync.rows.infer import MAX_LENGTH
 from vsync.schema import DYNAMIC_FIELD, Collection, DataType, Field
 
@@ -96,7 +108,10 @@ def want(
     """
     wish, problems, fidelity = spec.collections[name], list[Problem](), list[Fidelity]()
     open_to = set() if says_partitions(wish) else {"partitions"}
-    declared, losses = nearest(declare(name, wish, items), ATTRIBUTES - open_to)
+    declared = declare(name, wish, items)
+    if live is None and declared.dynamic is None and any(DYNAMIC_FIELD in (d.map or {}) for d in wish.data):
+        declared = replace(declared, dynamic=True)
+    declared, losses = nearest(declared, ATTRIBUTES - open_to)
     source, rekey = _source(items), rekey_of(wish, items)
     if live is None and source is not None:
         declared, lost = take_over(declared, source, said_of(items[0]), nearest, rekey)
@@ -108,9 +123,9 @@ def want(
         declared = replace(declared, indexes=made.indexes, aliases=made.aliases)
     elif not declared.fields and live is None:
         fields = tuple(map(rekey, inferred_fields(spec, name, items, problems)))
-        dynamic = True if any(f.name == DYNAMIC_FIELD for f in fields) else declared.dynamic
+        holds = True if any(f.name == DYNAMIC_FIELD for f in fields) else declared.dynamic
         fields = tuple(f for f in fields if f.name != DYNAMIC_FIELD)
-        declared = replace(declared, fields=fields, dynamic=dynamic)
+        declared = replace(declared, fields=fields, dynamic=holds)
     made_new = live is None or (declared.fields and any(forces_replacement(declared, live.schema)))
     fields = declared.fields
     if live is not None and not made_new:
@@ -140,7 +155,7 @@ def want(
 def _taken(data: WantedData) -> set[str]:
     """Name the columns that an item's fields come from."""
     old_key = {data.old_key} if data.old_key is not None else set()
-    return old_key | {m.origin.column for m in data.mapping if isinstance(m.origin, FromColumn)}
+    return old_key | set(columns_of(data.mapping))
 
 
 def _told(live: Field, declared: Field | None) -> Field:
@@ -178,22 +193,22 @@ def _origins(
     """Find for each field where its values come from; the first file of the item decides."""
     said = said_of(item)
     known = {f.name for f in collection.fields}
-    for field_name in said.keys() - known:
+    for field_name in said.keys() - known - {DYNAMIC_FIELD}:
         near = difflib.get_close_matches(field_name, known, 1)
-        problems.append(
-            Problem(
-                f"collection {name} has no field {field_name}",
-                spec.where("collections", name, "data", item.index, "map", field_name),
-                f"did you mean {near[0]}?" if near else f"its fields are {', '.join(sorted(known))}",
-            )
-        )
+        hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(sorted(known))}"
+        if isinstance(said[field_name], DynamicKey):
+            hint = f"declare it with its type, under fields: ({hint})"
+        where = spec.where("collections", name, "data", item.index, "map", field_name)
+        problems.append(Problem(f"collection {name} has no field {field_name}", where, hint))
+    problems += dynamic.problems(spec, name, item, collection)
     if not item.descriptions:
         return {n: o for n, o in said.items() if n in known}
     description = item.descriptions[0]
-    taken = {o.column for o in said.values() if isinstance(o, FromColumn)}
+    taken = {column for o in said.values() for column in origin_columns(o)}
     found: dict[str, Origin] = {}
-    if collection.dynamic and description.column(DYNAMIC_FIELD):
-        found[DYNAMIC_FIELD] = FromColumn(DYNAMIC_FIELD)
+    whole = dynamic.origin(said, description) if collection.dynamic else None
+    if whole is not None:
+        found[DYNAMIC_FIELD] = whole
     for f in collection.fields:
         origin = said.get(f.name) or _unsaid_origin(f, collection, description, taken)
         if f.computed:
@@ -283,28 +298,36 @@ def _casts(
     spec: Spec, name: str, item: DataItem, mapping: Sequence[Mapped], problems: list[Problem]
 ) -> Iterator[Fidelity]:
     """Check every mapped column of every file, and name what a cast or a decoder changes."""
-    for path, description in zip(item.paths, item.descriptions, strict=True):
-        for m in mapping:
-            if not isinstance(m.origin, FromColumn):
-                _check_made(m, spec.where("collections", name, "data", item.index, "map", m.field.name), problems)
-                continue
-            column = description.column(m.origin.column)
-            where = spec.where("collections", name, "data", item.index, "map", m.field.name)
-            address = f"collection.{name}.field.{m.field.name}"
-            if column is None:
-                near = difflib.get_close_matches(m.origin.column, [c.name for c in description.columns], 1)
-                hint = f"did you mean {near[0]}?" if near else f"it holds {columns(description)}"
-                problems.append(Problem(f"{path} has no column {m.origin.column}", where, hint))
-                continue
-            try:
-                cast = cast_of(column, m.field)
-            except ConflictError as e:
-                problems += [Problem(f"{path}: {p.what}", p.where or where, p.hint) for p in e.problems]
-                continue
-            if cast.note:
-                yield Fidelity("converted", address, f"{cast.note} (from {path})")
-            if column.loss:
-                yield Fidelity("converted", address, f"{column.loss} (from {path})")
+    for m in mapping:
+        where = spec.where("collections", name, "data", item.index, "map", m.field.name)
+        address = f"collection.{name}.field.{m.field.name}"
+        ways = dynamic.ways(m)
+        if not ways and isinstance(m.origin, Constant | RowNumber):
+            _check_made(m, where, problems)
+        for path, description in zip(item.paths, item.descriptions, strict=True):
+            for column_name, cast_from in ways:
+                column = dynamic.column_of(description, column_name)
+                if column is None:
+                    problems.append(Problem(*_no_column(path, column_name, description, where)))
+                    continue
+                try:
+                    cast = cast_from(column)
+                except ConflictError as e:
+                    problems += [Problem(f"{path}: {p.what}", p.where or where, p.hint) for p in e.problems]
+                    continue
+                if cast.note:
+                    yield Fidelity("converted", address, f"{cast.note} (from {path})")
+                if column.loss:
+                    yield Fidelity("converted", address, f"{column.loss} (from {path})")
+
+
+def _no_column(path: str, name: str, description: Description, where: str | None) -> tuple[str, str | None, str]:
+    """Say that a source does not have a column, and which one was meant or what there is."""
+    if name == DYNAMIC_FIELD:
+        return f"{path} has no dynamic field ({DYNAMIC_FIELD})", where, f"it holds {columns(description)}"
+    near = difflib.get_close_matches(name, [c.name for c in description.columns], 1)
+    hint = f"did you mean {near[0]}?" if near else f"it holds {columns(description)}"
+    return f"{path} has no column {name}", where, hint
 
 
 def _check_made(mapped: Mapped, where: str | None, problems: list[Problem]) -> None:

@@ -4,6 +4,7 @@
 ``forms``     ``arrow_type``, ``arrow_schema``: what a field's rows look like
 ``mapping``   ``Mapped`` and its origins, ``map_rows``, ``take_rows``: a source's batch into that form
 ``casting``   ``cast_of``: may this column feed this field, what becomes of its values; ``constant``
+``dynamic``   keys of the dynamic field, out of it and into it
 ``infer``     ``infer_field``: the field that holds a column
 ``checks``    ``Rules``, ``find_bad_rows``: what the field or the server would refuse
 ``bad``       ``BadRow``, ``bad_rows_error``: how a bad row is named
@@ -26,14 +27,17 @@ from vsync.rows.forms import arrow_schema, arrow_type, default_of
 from vsync.rows.infer import infer_field
 from vsync.rows.mapping import (
     Constant,
+    DynamicKey,
     FromColumn,
     Mapped,
     Mapping,
     Origin,
     RowNumber,
     Taken,
+    WithKeys,
     columns_of,
     map_rows,
+    origin_columns,
     source_keys,
     take_rows,
     without_prefix,
@@ -44,6 +48,7 @@ __all__ = [
     "BadRow",
     "Cast",
     "Constant",
+    "DynamicKey",
     "FromColumn",
     "Mapped",
     "Mapping",
@@ -51,6 +56,7 @@ __all__ = [
     "RowNumber",
     "Rules",
     "Taken",
+    "WithKeys",
     "arrow_schema",
     "arrow_type",
     "bad_rows_error",
@@ -62,6 +68,7 @@ __all__ = [
     "find_bad_rows",
     "infer_field",
     "map_rows",
+    "origin_columns",
     "source_keys",
     "take_rows",
     "without_prefix",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ from vsync.rows.moments import outside
 from vsync.rows.places import bad_geometry
 from vsync.rows.scalars import BFLOAT16_INFINITY
 from vsync.rows.sparse import MAX_INDEX, PAIR
+from vsync.rows.text import parsed
 from vsync.schema import DYNAMIC_FIELD, DataType, Field, Rules
 
 if TYPE_CHECKING:
@@ -154,33 +154,20 @@ def _non_finite_elements(array: pa.Array, field: Field) -> Mask | None:
 
 def _bad_json(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
     objects = rules.json_objects_only or field.name == DYNAMIC_FIELD
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     findings = []
     for at, raw in enumerate(array.to_pylist()):  # not a vector: JSON texts
         if raw is None:
             continue
         try:
-            value = decoder.decode(raw.decode())
-        except (ValueError, RecursionError) as error:
-            findings.append(Finding(at, shown(array, at), f"is not JSON ({_reason(error)})"))
+            value = parsed(raw)
+        except ValueError as error:
+            findings.append(Finding(at, shown(array, at), str(error)))
             continue
         if objects and not isinstance(value, dict):
             findings.append(Finding(at, shown(array, at), "is no JSON object"))
         elif rules.no_json_strings and isinstance(value, str):
             findings.append(Finding(at, shown(array, at), "is a JSON string, which breaks queries on this server"))
     return findings
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.pos}"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    return "nested too deep" if isinstance(error, RecursionError) else str(error)
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _bad_sparse(array: pa.Array, rules: Rules) -> list[Finding]:

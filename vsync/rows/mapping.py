@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 from vsync.rows.bad import BadRow, bad_rows_error
 from vsync.rows.casting import cast, constant
 from vsync.rows.checks import Rules, check_column
+from vsync.rows.dynamic import as_values, key_route, with_keys
 from vsync.rows.forms import arrow_schema
 from vsync.rows.route import Casted
+from vsync.schema import DYNAMIC_FIELD, META, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vsync.rows.bad import Finding
-    from vsync.schema import Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,26 @@ class Constant:
     value: Any
 
 
-Origin = FromColumn | RowNumber | Constant
+@dataclass(frozen=True, slots=True)
+class DynamicKey:
+    """The field's value is that of a key of the source's dynamic field; null where it is not there."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class WithKeys:
+    """The dynamic field: what a column of the source has for it, without some keys, and with others put in.
+
+    ``keys`` are names with where their values come from: none of them is a ``WithKeys``.
+    """
+
+    column: str | None
+    without: tuple[str, ...] = ()
+    keys: tuple[tuple[str, Origin], ...] = ()
+
+
+Origin = FromColumn | RowNumber | Constant | DynamicKey | WithKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +91,17 @@ class Taken:
 
 def columns_of(mapping: Mapping) -> list[str]:
     """Give the source's columns that the mapping needs, each once, in the order of their first use."""
-    return list(dict.fromkeys(m.origin.column for m in mapping if isinstance(m.origin, FromColumn)))
+    return list(dict.fromkeys(column for m in mapping for column in origin_columns(m.origin)))
+
+
+def origin_columns(origin: Origin) -> list[str]:
+    """Give the source's columns that a field's values come from."""
+    if isinstance(origin, WithKeys):
+        own = [origin.column] if origin.column is not None else []
+        return [*own, *(column for _, put in origin.keys for column in origin_columns(put))]
+    if isinstance(origin, DynamicKey):
+        return [DYNAMIC_FIELD]
+    return [origin.column] if isinstance(origin, FromColumn) else []
 
 
 def map_rows(batch: pa.RecordBatch, first_row: int, mapping: Mapping) -> pa.RecordBatch:
@@ -107,14 +137,14 @@ def take_rows(batch: pa.RecordBatch, first_row: int, mapping: Mapping, rules: Ru
 
 def _with_keys(taken: Taken, batch: pa.RecordBatch, first_row: int, mapping: Mapping) -> Taken:
     """Say of each bad row what its key is: by that people find it in what the source was made from."""
-    origin = next((m.origin for m in mapping if m.field.primary), None)
-    if origin is None:
+    key = next((m for m in mapping if m.field.primary), None)
+    if key is None:
         return taken
 
     def key_of(row: int) -> Any:
-        if isinstance(origin, FromColumn):
-            return batch.column(origin.column)[row - first_row].as_py()
-        return row if isinstance(origin, RowNumber) else origin.value
+        if isinstance(key.origin, FromColumn):
+            return batch.column(key.origin.column)[row - first_row].as_py()
+        return _cast(batch.slice(row - first_row, 1), row, key).values[0].as_py()
 
     return replace(taken, bad=tuple(replace(b, key=_as_json(key_of(b.row))) for b in taken.bad))
 
@@ -145,8 +175,34 @@ def _cast(batch: pa.RecordBatch, first_row: int, mapped: Mapped) -> Casted:
     if isinstance(origin, RowNumber):
         rows = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
         return cast(pa.array(rows), "$row", field)
+    if isinstance(origin, DynamicKey):
+        whole = cast(batch.column(DYNAMIC_FIELD), DYNAMIC_FIELD, META)
+        out = key_route(origin.key, field).run(whole.values)
+        return replace(out, findings=(*whole.findings, *out.findings))
+    if isinstance(origin, WithKeys):
+        return _with_values(batch, first_row, origin)
     one = constant(origin.value, field)
     return Casted(one.take(pa.array(np.zeros(batch.num_rows, np.int64))))
+
+
+def _with_values(batch: pa.RecordBatch, first_row: int, origin: WithKeys) -> Casted:
+    """Make the dynamic field of what the source has for it and the keys that are put in."""
+    base = Casted(pa.nulls(batch.num_rows, pa.binary()))
+    if origin.column is not None:
+        base = cast(batch.column(origin.column), origin.column, META)
+    values = {key: _value(batch, first_row, key, put) for key, put in origin.keys}
+    made = with_keys(base.values, origin.without, {key: casted.values for key, casted in values.items()})
+    findings = [f for casted in (base, *values.values()) for f in casted.findings]
+    return replace(made, findings=(*findings, *made.findings))
+
+
+def _value(batch: pa.RecordBatch, first_row: int, key: str, origin: Origin) -> Casted:
+    """Give the JSON of one key of the dynamic field, null where a row has none."""
+    if isinstance(origin, FromColumn):
+        return as_values(batch.column(origin.column), origin.column, key)
+    if isinstance(origin, RowNumber):
+        return as_values(pa.array(np.arange(first_row, first_row + batch.num_rows)), "$row", key)
+    return _cast(batch, first_row, Mapped(Field(key, DataType.JSON, nullable=True), origin))
 
 
 def _prefixed(casted: Casted, prefix: str) -> Casted:

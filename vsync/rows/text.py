@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +79,7 @@ def json_route(column: Column, field: Field) -> Route:
         return Route(cast, lambda array: Casted(stripped(array)))
     objects = not is_any_list(source) or field.name != DYNAMIC_FIELD
     if is_nested(source) and is_jsonable(source) and objects:
-        return Route(Cast(exact=True, note=f"{_word(source)} -> json: written as JSON text"), _written)
+        return Route(Cast(exact=True, note=f"{_word(source)} -> json: written as JSON text"), written)
     maps = " or maps" if field.name == DYNAMIC_FIELD else ", maps or lists"
     raise refusal(column, field, f"map a column of JSON text, or of structs{maps} of plain values here")
 
@@ -109,7 +109,8 @@ def _word(kind: pa.DataType) -> str:
     return "struct" if pa.types.is_struct(kind) else "map" if pa.types.is_map(kind) else "list"
 
 
-def _written(array: pa.Array) -> Casted:
+def written(array: pa.Array) -> Casted:
+    """Write each value as JSON."""
     texts: list[bytes | None] = []
     findings: list[Finding] = []
     valid = valid_mask(array)
@@ -122,6 +123,40 @@ def _written(array: pa.Array) -> Casted:
                 findings.append(Finding(at, shown(array, at), f"has no form in JSON ({error})"))
         texts.append(text)
     return Casted(pa.array(texts, pa.binary()), tuple(findings))
+
+
+def checked_json(array: pa.Array) -> Casted:
+    """Find what is no JSON in an array of its bytes."""
+    findings: list[Finding] = []
+    for at, raw in enumerate(array.to_pylist()):  # not a vector: JSON
+        try:
+            parsed(b"null" if raw is None else raw)
+        except ValueError as error:  # noqa: PERF203 - each bad value is named
+            findings.append(Finding(at, shown(array, at), str(error)))
+    return Casted(array, tuple(findings))
+
+
+def parsed(raw: bytes) -> Any:
+    """Read JSON; raises ValueError that says in a few words why it is none."""
+    try:
+        return _DECODER.decode(raw.decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is not JSON ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos}"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def dumps(value: Any) -> bytes:

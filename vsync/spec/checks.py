@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vsync.schema import NAME
+from vsync.schema import DYNAMIC_FIELD, NAME
 from vsync.spec.checks_fields import check_fields, check_index
 from vsync.spec.checks_keys import collision_problems
 from vsync.spec.checks_milvus import check_copies, check_reading
@@ -138,7 +138,9 @@ def _check_map(checks: Checks, path: Path, names: list[str] | None, collection: 
     declared = checks.names(*path[:2], "fields")
     for name in names or []:
         field = (collection.fields or {}).get(name)
-        if collection.fields is None:
+        if name == DYNAMIC_FIELD:
+            _check_keys(checks, (*path, name), collection)
+        elif collection.fields is None:
             _check_name(checks, (*path, name), name, "a field")
         elif name not in declared:
             hint = one_of(name, declared, "one of the fields")
@@ -146,6 +148,17 @@ def _check_map(checks: Checks, path: Path, names: list[str] | None, collection: 
         elif field is not None and field.auto_id:
             hint = "remove it here, or remove auto_id: of the field"
             checks.problem((*path, name), f"the server makes the values of '{name}' (auto_id)", hint, key=True)
+
+
+def _check_keys(checks: Checks, path: Path, collection: CollectionSpec) -> None:
+    """Check what is put into the dynamic field."""
+    if collection.dynamic is False:
+        checks.problem(path, "there is no dynamic field to fill: the spec says dynamic: false", "remove it", key=True)
+    for key in checks.names(*path, "keys"):
+        if key in checks.names(*path[:2], "fields"):
+            hint = "map it to the field, or give the key another name"
+            what = f"'{key}' is a field, and no key of the dynamic field can have its name"
+            checks.problem((*path, "keys", key), what, hint, key=True)
 
 
 def _check_aliases(checks: Checks, spec: Spec) -> None:

@@ -34,9 +34,10 @@ def check_reading(checks: Checks, path: Path, spec: Spec, collection: Collection
             hint = "read another one, or remove it"
             checks.problem((*at, "from"), "a collection is not copied into itself", hint)
         for field, origin in (data.map or {}).items():
-            if origin.row:
+            inside = [(field, "keys", key) for key, put in (origin.keys or {}).items() if put.row]
+            for place in [(field,), *inside] if origin.row else inside:
                 what = "the rows of a collection have no numbers"
-                checks.problem((*at, "map", field), what, "write a field of the source: its key")
+                checks.problem((*at, "map", *place), what, "write a field of the source: its key")
     if collection.load is not None and isinstance(spec.target, StoreTarget):
         what = f"nothing is loaded in a target of kind {spec.target.kind}"
         checks.problem((*path, "load"), what, "remove load:; what is restored from it is loaded anyway")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vsync.connectors.registry import FILE_KINDS, STORE_KINDS
-from vsync.schema import NAME
+from vsync.schema import DYNAMIC_FIELD, NAME
 from vsync.spec.document import Spec
 
 Json = dict[str, Any]
@@ -68,6 +68,10 @@ def _name_keys(name: str, node: Json) -> None:
     if name in _BY_NAME and "additionalProperties" in node:
         node["patternProperties"] = {_NAME: node["additionalProperties"]}
         node["additionalProperties"] = False
+    if name == "map" and "patternProperties" in node:
+        keys = {"type": "object", "additionalProperties": {"$ref": "#/$defs/MapFrom"}, "minProperties": 1}
+        what = "What is put into the dynamic field: {KEY: COLUMN}, or a column of whole JSON objects"
+        node["properties"] = {DYNAMIC_FIELD: {"anyOf": [keys, {"$ref": "#/$defs/MapFrom"}], "description": what}}
     if "additionalProperties" in node and name not in {"properties", "params"}:
         node.setdefault("patternProperties", {})[_FREE] = True
 
@@ -201,7 +205,10 @@ def _map_from() -> Json:
         "required": ["const"],
         "additionalProperties": False,
     }
-    column = {"type": "string", "description": "A column or dataset, or $row for the number of the row"}
+    column = {
+        "type": "string",
+        "description": "A column or dataset, $row for the number of the row, or $meta.KEY of the dynamic field",
+    }
     return {"anyOf": [column, const]}
 
 

@@ -109,15 +109,20 @@ class PartitionSpec(Model):
 
 
 class MapFrom(Model):
-    """Where the values of a field are had: exactly one of a column, the row number and a constant."""
+    """Where the values of a field are had: exactly one of what is named here.
+
+    ``key`` is one of the source's dynamic field; ``keys`` are what is put into the target's.
+    """
 
     column: Text | None = None
     row: Literal[True] | None = None
+    key: Text | None = None
+    keys: dict[str, "MapFrom"] | None = None
     const: Plain = None
 
     @model_validator(mode="after")
     def _one(self) -> "MapFrom":
-        said = (self.column is not None) + (self.row is not None) + (self.const is not None)
+        said = sum(getattr(self, name) is not None for name in type(self).model_fields)
         if said > 1 or (not said and "const" not in self.model_fields_set):
             raise values.wrong("a field is had from one place", "write a column's name, $row, or {const: VALUE}")
         return self
@@ -126,6 +131,10 @@ class MapFrom(Model):
         """Write the short words that the language has for it."""
         if self.column is not None:
             return to_long(self.column)
+        if self.keys is not None:
+            return to_long(self.keys)
+        if self.key is not None:
+            return to_long(f"{schema.DYNAMIC_FIELD}.{self.key}")
         return "$row" if self.row else {"const": to_long(self.const)}
 
 
@@ -138,7 +147,9 @@ class DataSpec(Model):
         description="A file, glob or folder: a path, or {KIND: PATH}; or a collection: {milvus: ...} or {backup: ...}",
     )
     map: dict[str, MapFrom] | None = Field(
-        None, description="For each field its column, $row (the row number) or {const: VALUE}"
+        None,
+        description="For each field its column, $row (the row number), $meta.KEY (of the dynamic field) or "
+        "{const: VALUE}; $meta: {KEY: COLUMN} fills the dynamic field",
     )
     into: Text | None = Field(None, description="The partition that the rows go into")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticCustomError
 
 from vsync.connectors.registry import FILE_KINDS, STORE_KINDS, kind_of
+from vsync.schema import DYNAMIC_FIELD
 from vsync.spec import values
 from vsync.spec.nodes import BAD, Mark, Node, Report
 from vsync.spec.sugar_milvus import MilvusSugar
@@ -191,7 +192,7 @@ class _Sugar:
             parts.setdefault("from", Node(BAD))
             del parts["source"]
         parts = self.each(parts, "from", self.source)
-        parts = self.each(parts, "map", lambda n: self.each_item(n, self.map_from))
+        parts = self.each(parts, "map", self.mapping)
         return replace(node, value=parts)
 
     def source(self, node: Node) -> Node:
@@ -261,23 +262,46 @@ class _Sugar:
         items = node.value if isinstance(node.value, list) else [replace(node, key=None)]
         return replace(node, value=[replace(item, value=values.some_text(item.value)) for item in items])
 
+    def mapping(self, node: Node) -> Node:
+        """Lengthen a map: what stands under ``$meta`` may have keys of its own."""
+        if not isinstance(node.value, dict):
+            return self.each_item(node, self.map_from)
+        return replace(
+            node,
+            value={
+                name: self.keys(child) if name == DYNAMIC_FIELD else self.map_from(child)
+                for name, child in node.value.items()
+            },
+        )
+
+    def keys(self, node: Node) -> Node:
+        """Lengthen ``{KEY: COLUMN}`` to ``{keys: {KEY: {column: ...}}}``."""
+        if not isinstance(node.value, dict) or set(node.value) == {"const"}:
+            return self.map_from(node)
+        if not node.value:
+            return self.wrong(node, node.mark, "no key of the dynamic field is written here", "write {KEY: COLUMN}")
+        return replace(node, value={"keys": self.each_item(node, self.map_from)})
+
     def map_from(self, node: Node) -> Node:
-        """Lengthen ``COLUMN`` and ``$row`` to ``{column: ...}`` and ``{row: true}``."""
+        """Lengthen ``COLUMN``, ``$row`` and ``$meta.KEY`` to ``{column: ...}``, ``{row: true}`` and ``{key: ...}``."""
         if isinstance(node.value, str):
-            if node.value == "$row":
-                return replace(node, value={"row": replace(node, value=True)})
-            if node.value.startswith("$"):
-                hint = "the one word with $ is $row, the number of the row"
-                what = f"{values.show(node.value)} is not known here"
-                return self.wrong(node, node.mark, what, hint)
-            return replace(node, value={"column": node})
-        if isinstance(node.value, dict) and set(node.value) == {"const"}:
+            return self.map_word(node, node.value)
+        if node.value is BAD or (isinstance(node.value, dict) and set(node.value) == {"const"}):
             return node
-        if node.value is BAD:
-            return node
-        hint = "write a column's name, $row, or {const: VALUE}"
+        hint = "write a column's name, $row, $meta.KEY, or {const: VALUE}"
         what = f"this must say where the field's values are, and {self.shown(node)} does not"
         return self.wrong(node, node.mark, what, hint)
+
+    def map_word(self, node: Node, word: str) -> Node:
+        if word == "$row":
+            return replace(node, value={"row": replace(node, value=True)})
+        key = word.removeprefix(f"{DYNAMIC_FIELD}.")
+        if key not in {word, ""}:
+            return replace(node, value={"key": replace(node, value=key)})
+        if word.startswith("$") and word != DYNAMIC_FIELD:
+            hint = "the words with $ are $row, the number of the row, and $meta.KEY, of the dynamic field"
+            return self.wrong(node, node.mark, f"{values.show(word)} is not known here", hint)
+        return replace(node, value={"column": node})
 
     @staticmethod
     def shown(node: Node) -> str:
