@@ -1,0 +1,187 @@
+"""Exports into HDF5 files: each way of writing into files that are there, and what can go wrong on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import applies
+import exports
+import glove
+import h5py
+import numpy as np
+import pytest
+import reader
+import yaml
+from milvus_sources import Ends, make
+
+from vsync.connectors.hdf5 import open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Endpoint
+
+ROWS = glove.rows(0, 900)
+CHUNKS = {"chunk_bytes": "32KiB"}
+MAP = {"id": "ids", "vector": "vectors", "word": "words"}
+ALLOWED = ("--allow-destroy", "collection.words")
+
+
+def item(name: str, into: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"from": f"{name}.h5", "map": MAP, **({"into": into} if into else {}), **more}
+
+
+def write(folder: Path, *data: dict[str, Any], target: Any = "exports", **more: Any) -> None:
+    fields = {
+        "id": {"type": "int64", "primary": True},
+        "vector": {"type": "float_vector", "dim": glove.DIM},
+        "word": {"type": "varchar", "max_length": glove.MOST_WORD_BYTES},
+    }
+    words = {"fields": fields} | more | {"data": list(data)}
+    spec = {
+        "version": 1,
+        "target": {"hdf5": target},
+        "defaults": {"chunk_bytes": "32KiB"},
+        "collections": {"words": words},
+    }
+    (folder / "vsync.yaml").write_text(json.dumps(spec))
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    """Export the rows once, into two partitions."""
+    glove.write_hdf5(tmp_path / "common.h5", ROWS[:600])
+    glove.write_hdf5(tmp_path / "rare.h5", ROWS[600:])
+    write(tmp_path, item("common"), item("rare", "rare"))
+    applies.apply(tmp_path)
+    exports.assert_holds(tmp_path / "exports" / "words", {"_default": ROWS[:600], "rare": ROWS[600:]})
+    applies.assert_no_changes(tmp_path)
+    return tmp_path
+
+
+def assert_holds(folder: Path, common: glove.Rows, rare: glove.Rows = ROWS[600:]) -> None:
+    exports.assert_holds(folder / "exports" / "words", {"_default": common, "rare": rare})
+
+
+def test_append_adds_the_rows_whose_keys_the_files_do_not_have(exported: Path) -> None:
+    more = glove.together(ROWS[:300].changed(), glove.rows(1_000, 1_100))
+    glove.write_hdf5(exported / "more.h5", more)
+    write(exported, item("more"), partitions=["rare"])
+    done = applies.apply(exported)
+    assert done.balance("collection.words")["written"] == 100
+    assert_holds(exported, glove.together(ROWS[:600], glove.rows(1_000, 1_100)))
+    applies.assert_no_changes(exported)
+
+
+def test_upsert_replaces_rows_whose_keys_come_again_also_from_another_partition(exported: Path) -> None:
+    glove.write_hdf5(exported / "more.h5", ROWS[500:700].changed())
+    write(exported, item("more"), partitions=["rare"], write="upsert")
+    applies.apply(exported)
+    assert_holds(exported, glove.together(ROWS[:500], ROWS[500:700].changed()), ROWS[700:])
+    applies.assert_no_changes(exported)
+
+
+def test_skip_leaves_alone_what_holds_rows(exported: Path) -> None:
+    glove.write_hdf5(exported / "more.h5", glove.rows(1_000, 1_100))
+    write(exported, item("more"), partitions=["rare"], write="skip")
+    another = ("--state", str(exported / "another.db"))  # the first one remembers that it was empty when it began
+    assert not applies.apply(exported, *another).of("settled")
+    assert_holds(exported, ROWS[:600])
+    applies.assert_no_changes(exported, *another)
+
+
+def test_overwrite_replaces_and_with_a_partition_named_that_one_only(exported: Path) -> None:
+    glove.write_hdf5(exported / "more.h5", glove.rows(1_000, 1_100))
+    write(exported, item("more", "rare"), partitions={"rare": {"write": "overwrite"}})
+    applies.apply(exported, code=12)
+    assert_holds(exported, ROWS[:600])
+    applies.apply(exported, "--allow-destroy", "collection.words.partition.rare")
+    assert_holds(exported, ROWS[:600], glove.rows(1_000, 1_100))
+
+    glove.write_hdf5(exported / "again.h5", ROWS[:10])
+    write(exported, item("again"), partitions=["rare"], write="overwrite")
+    applies.apply(exported, *ALLOWED)
+    assert_holds(exported, ROWS[:10], glove.rows(1_000, 1_100))
+    applies.assert_no_changes(exported)
+
+
+def test_mirror_makes_equal_with_deletes_and_within_its_limit(exported: Path) -> None:
+    now = glove.together(ROWS[:590], glove.rows(1_000, 1_010))
+    glove.write_hdf5(exported / "common.h5", glove.together(ROWS[:5].changed(), now[5:]))
+    write(exported, item("common"), partitions=["rare"], write="mirror")
+    assert "10 rows not in the data will be deleted" in applies.plan(exported, code=12)
+    applies.apply(exported, *ALLOWED)
+    assert_holds(exported, glove.together(ROWS[:5].changed(), now[5:]))
+    applies.assert_no_changes(exported)
+    assert applies.vsync(exported, "check", "--full").code == 0
+
+    glove.write_hdf5(exported / "common.h5", ROWS[:100])
+    applies.apply(exported, *ALLOWED, code=8)
+    assert_holds(exported, glove.together(ROWS[:5].changed(), now[5:]))
+
+
+@pytest.mark.parametrize("target", ["lite"], indirect=True)
+def test_collections_are_merged_and_chosen_from_by_partition_and_filter(
+    source: Endpoint, target: Endpoint, tmp_path: Path
+) -> None:
+    ends = Ends(source, target, tmp_path)
+    with ends.old() as client:
+        make(client, "one", {"_default": ROWS[:300], "rare": ROWS[300:400], "tmp": ROWS[400:410]})
+        make(client, "two", {"_default": ROWS[500:600]})
+    at = {"uri": source.uri, "database": source.database}
+    one = {"at": at, "collection": "one", "where": "id >= 100", "partitions": {"deny": ["tmp"]}}
+    two = {"at": at, "collection": "two"}
+    words: dict[str, Any] = {"data": [{"from": {"milvus": one}}, {"from": {"milvus": two}, "into": "rare"}]}
+    spec: dict[str, Any] = {"version": 1, "target": {"hdf5": "exports"}, "collections": {"words": words}}
+    (tmp_path / "vsync.yaml").write_text(json.dumps(spec))
+    applies.apply(tmp_path)
+    assert_holds(tmp_path, ROWS[100:300], glove.together(ROWS[300:400], ROWS[500:600]))
+    applies.assert_no_changes(tmp_path)
+    assert applies.vsync(tmp_path, "check", "--full").code == 0
+
+    with ends.old() as client:
+        reader.insert(client, "two", ROWS[600:650])
+        client.delete("one", ids=[150, 350])
+    words["write"] = "mirror"
+    words["scope"] = "id >= 100"
+    (tmp_path / "vsync.yaml").write_text(json.dumps(spec))
+    applies.apply(tmp_path, *ALLOWED, "--allow-destroy", "collection.words.partition.rare")
+    common = glove.together(ROWS[100:150], ROWS[151:300])
+    assert_holds(tmp_path, common, glove.together(ROWS[300:350], ROWS[351:400], ROWS[500:650]))
+    applies.assert_no_changes(tmp_path)
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_the_layout_of_milvusdm_is_what_milvusdm_wrote(tmp_path: Path, compression: str) -> None:
+    glove.write_hdf5(tmp_path / "common.h5", ROWS[:600])
+    glove.write_hdf5(tmp_path / "rare.h5", ROWS[600:])
+    milvusdm = {"path": "exports", "layout": "milvusdm", "compression": compression}
+    fields = {"id": {"type": "int64", "primary": True}, "vector": {"type": "float_vector", "dim": glove.DIM}}
+    parts = {"_default": ROWS[:600], "rare": ROWS[600:]}
+    data = [item("common"), item("rare", "rare")]
+    data = [one | {"map": {k: MAP[k] for k in fields}} for one in data]
+    write(tmp_path, *data, target=milvusdm, fields=fields)
+    applies.apply(tmp_path)
+    applies.assert_no_changes(tmp_path)
+    words = tmp_path / "exports" / "words"
+    assert {p.name for p in words.iterdir()} == {"collection.json", "None.h5", "rare.h5"}
+    for partition, rows in parts.items():
+        name = "None" if partition == "_default" else partition
+        with h5py.File(words / f"{name}.h5") as file:
+            assert set(file) == {"ids", "embeddings"}
+            assert (file["ids"][:].tolist(), file["embeddings"][:].tobytes()) == (
+                rows.ids.tolist(), rows.vectors.tobytes()
+            )  # fmt: skip
+            assert file["embeddings"].dtype == np.float32
+
+    with contextlib.closing(open_source(words / "None.h5")) as again:
+        assert (again.describe().layout, again.describe().rows) == ("MilvusDM", 600)
+    said = yaml.safe_load((tmp_path / "exports" / "import.yaml").read_text())
+    (tmp_path / "exports" / "vsync.yaml").write_text(json.dumps(said | {"target": {"hdf5": "../back"}}))
+    applies.apply(tmp_path / "exports")
+    for partition, rows in parts.items():
+        with h5py.File(tmp_path / "back" / "words" / f"{partition}.h5") as file:
+            assert file["id"][:].tolist() == rows.ids.tolist()
+            assert file["vector"][:].tobytes() == rows.vectors.tobytes()
