@@ -80,13 +80,7 @@ class Columns:
     """
 
     def __init__(
-        self,
-        file: h5py.Group,
-        name: str,
-        field: Field,
-        filters: Filters,
-        cut: bool,
-        whole: bool,  # noqa: FBT001
+        self, file: h5py.Group, name: str, field: Field, filters: Filters, *, cut: bool = False, whole: bool = False
     ) -> None:
         self._field, self._filters, self._cut, self._whole = field, filters, cut or filters.cut, whole
         self._file, self._name = file, name

@@ -39,7 +39,7 @@ def write_file(
         rows, blocks = 0, iter(blocks)
         first = list(islice(blocks, 2))
         whole = len(first) < 2  # noqa: PLR2004 - then there is no second one
-        written = {f.name: Columns(file, names[f.name], f, filters, f.name in zeros, whole) for f in fields}
+        written = {f.name: Columns(file, names[f.name], f, filters, cut=f.name in zeros, whole=whole) for f in fields}
         # No rows at least: so the datasets are there in any case.
         for batch in chain(first or [_nothing(fields)], blocks):
             for name, columns in written.items():
