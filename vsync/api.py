@@ -226,8 +226,9 @@ def _carry_out(
     report: Report,
 ) -> Result:
     from vsync.applying.run import carry_out
-    from vsync.init import write_import
+    from vsync.init import check_import, write_import
 
+    check_import(sources.spec)
     journal.saw(fresh.target, fresh.units)
     run = journal.begin_run(fresh.target, approved.id)
     code = 1

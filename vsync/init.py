@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vsync.connectors.base import EXPORTED
 from vsync.connectors.durable import write_whole
 from vsync.connectors.registry import FILE_KINDS, STORE_KINDS, file_of, kind_of, open_source
-from vsync.errors import SpecError, UsageError
+from vsync.errors import ConflictError, SpecError, UsageError
 from vsync.planning.steps import DEFAULT_PARTITION
 from vsync.planning.wanted import DataItem, want
 from vsync.rows.infer import MAX_LENGTH
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 IMPORT_NAME, IMPORTED = "import.yaml", "./milvus.db"
 IMPORT = """\
-# What this export holds, into a Milvus: the one below, or another.
+# What this export holds, into a Milvus: the one below, or another. Each export writes this anew: change a copy of it.
 #   vsync apply import.yaml
 #   vsync apply import.yaml --var TARGET=http://localhost:19530
 """
+_KNOWN = len("# What this export holds, into a Milvus")
+"""By so much of its beginning an import.yaml is known."""
 
 
 def spec_from(
@@ -112,9 +114,24 @@ def write_import(spec: Spec, target: Target) -> None:
     """Write beside an export, the target of this spec, the spec that imports it again; elsewhere do nothing."""
     to = spec.target
     if isinstance(to, StoreTarget) and (kind := STORE_KINDS[to.kind].file_kind):
-        path, text = Path(spec.folder) / to.path / IMPORT_NAME, spec_of_export(target, kind, to.options)
-        if not path.exists() or path.read_text("utf-8") != text:
-            write_whole(path, lambda file: file.write(text.encode()))
+        text = spec_of_export(target, kind, to.options).encode()
+        path = _import_of(spec, to)
+        if not path.exists() or path.read_bytes() != text:
+            write_whole(path, lambda file: file.write(text))
+
+
+def check_import(spec: Spec) -> None:
+    """Raise ConflictError where something else lies where :func:`write_import` will write."""
+    to = spec.target
+    if isinstance(to, StoreTarget) and STORE_KINDS[to.kind].file_kind:
+        path = _import_of(spec, to)
+        if os.path.lexists(path) and not (path.is_file() and path.read_bytes().startswith(IMPORT.encode()[:_KNOWN])):
+            hint = "move it away, or export into another folder"
+            raise ConflictError("is there already, and no export wrote it", where=str(path), hint=hint)
+
+
+def _import_of(spec: Spec, to: StoreTarget) -> Path:
+    return Path(spec.folder) / to.path / IMPORT_NAME
 
 
 def spec_of_export(exported: Target, kind: str, options: Mapping[str, Any]) -> str:

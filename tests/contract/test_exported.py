@@ -71,9 +71,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("exported") / "_default.h5"
     batch = pa.RecordBatch.from_arrays([column(f) for f in COLLECTION.columns], schema=arrow_schema(COLLECTION.columns))
     said = {"partition": "_default", "layout": "vsync"}
-    # Where all comes at once, as of most small partitions, blocks are no larger than that.
-    blocks = [batch] if request.param == "none" else [batch.slice(0, 150), batch.slice(150)]
-    write_file(path, COLLECTION, "vsync", blocks, Filters.of(request.param), said, {"text", "tags"})
+    blocks = [batch.slice(0, 150), batch.slice(150)]
+    write_file(path, COLLECTION, "vsync", blocks, ROWS, Filters.of(request.param), said, {"text", "tags"})
 
     def edit(path: Path) -> None:
         with h5py.File(path, "r+") as file:

@@ -185,3 +185,72 @@ def test_the_layout_of_milvusdm_is_what_milvusdm_wrote(tmp_path: Path, compressi
         with h5py.File(tmp_path / "back" / "words" / f"{partition}.h5") as file:
             assert file["id"][:].tolist() == rows.ids.tolist()
             assert file["vector"][:].tobytes() == rows.vectors.tobytes()
+
+
+def assert_refused(folder: Path, said: str, *words: str, code: int) -> None:
+    done = applies.apply(folder, *words, code=code)
+    problems = [p for one in done.of("error") for p in one["problems"]]
+    told = [f"{p['where']}: {p['what']}; {p['hint']}" for p in problems]
+    assert any(said in line for line in told), told
+
+
+def test_what_others_have_in_the_folder_is_named_and_stays_as_it_is(tmp_path: Path) -> None:
+    words = tmp_path / "exports" / "words"
+    words.mkdir(parents=True)
+    glove.write_hdf5(tmp_path / "common.h5", ROWS[:600])
+    glove.write_hdf5(tmp_path / "rare.h5", ROWS[600:])
+    write(tmp_path, item("common"), item("rare", "rare"))
+    for path in (words / "_default.h5", words / "rare.h5", tmp_path / "exports" / "import.yaml"):
+        glove.write_hdf5(path, ROWS[:7])
+        was = path.read_bytes()
+        assert_refused(tmp_path, f"{path}: is there already", code=12)
+        assert path.read_bytes() == was
+        assert not list((tmp_path / "exports").rglob("collection.json"))
+        path.unlink()
+
+
+def test_a_collection_that_is_replaced_loses_its_own_files_alone(exported: Path) -> None:
+    words = exported / "exports" / "words"
+    (words / "README").write_text("mine")
+    glove.write_hdf5(words / "mine.h5", ROWS[:7])
+    few = glove.Rows(ROWS.ids[:9], ROWS.vectors[:9], [f"w{n}" for n in range(9)])
+    glove.write_hdf5(exported / "few.h5", few)
+    key = {"type": "varchar", "primary": True, "max_length": 9}
+    fields = {"id": key, "vector": {"type": "float_vector", "dim": glove.DIM}}
+    write(exported, {"from": "few.h5", "map": {"id": "words", "vector": "vectors"}}, fields=fields)
+    applies.apply(exported, *ALLOWED)
+    assert {p.name for p in words.iterdir()} == {"README", "mine.h5", "collection.json", "_default.h5"}
+    with h5py.File(words / "_default.h5") as file:
+        assert file["id"].asstr()[:].tolist() == few.words
+    applies.assert_no_changes(exported)
+
+
+@pytest.mark.parametrize("mode", [{}, {"write": "overwrite"}, {"write": "mirror", "max_delete": "100%"}], ids=str)
+def test_a_file_that_is_damaged_or_somebody_elses_is_named_and_never_overwritten(
+    exported: Path, mode: dict[str, str]
+) -> None:
+    glove.write_hdf5(exported / "more.h5", glove.rows(1_000, 1_100))
+    write(exported, item("more"), partitions=["rare"], **mode)
+    path = exported / "exports" / "words" / "_default.h5"
+    whole = path.read_bytes()
+    glove.write_hdf5(path, ROWS[:7])
+    others = path.read_bytes()
+    for damaged, said in (
+        (whole[: len(whole) // 2], "cannot be read"),
+        (b"no HDF5", "cannot be read"),
+        (others, "is no file that vsync exported"),
+    ):
+        path.write_bytes(damaged)
+        assert_refused(exported, f"{path}: {said}", *ALLOWED, code=1)
+        assert path.read_bytes() == damaged
+    path.write_bytes(whole)
+    applies.apply(exported, *ALLOWED)
+
+
+def test_another_layout_or_a_damaged_description_is_refused(exported: Path) -> None:
+    write(exported, item("common"), target={"path": "exports", "layout": "milvusdm"})
+    assert_refused(exported, "collection.json: its files are of layout: vsync; write layout: vsync", code=1)
+    write(exported, item("common"))
+    (exported / "exports" / "words" / "collection.json").write_text("{")
+    assert_refused(exported, "collection.json: cannot be read", code=1)
+    assert exports.rows_of(exported / "exports" / "words" / "_default.h5") == ROWS[:600].by_id()

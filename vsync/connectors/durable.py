@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vsync.errors import TargetError
-from vsync.faults import around
+from vsync.faults import passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,13 +20,16 @@ def write_whole(path: Path, write: Callable[[Any], None]) -> None:
     Raises TargetError where the disk is full, or nobody may write there.
     """
     new = path.with_name(f"{path.name}.new")
+    passing("file.put.before")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with new.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        passing("file.put.written")
         put(new, path)
+        passing("file.put.after")
     except OSError as error:
         with suppress(OSError):
             new.unlink(missing_ok=True)
@@ -35,9 +38,8 @@ def write_whole(path: Path, write: Callable[[Any], None]) -> None:
 
 def put(new: Path, path: Path) -> None:
     """Give a whole file its name, durably."""
-    with around("file.put"):
-        new.replace(path)
-        sync_folder(path.parent)
+    new.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -49,8 +51,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def cannot_write(path: Path, error: OSError) -> TargetError:
+def cannot_write(path: Path, error: OSError | RuntimeError) -> TargetError:
     """Say that a file cannot be written."""
-    return TargetError(
-        f"cannot be written: {error.strerror or error}", where=str(path), hint="is there room, and may you?"
-    )
+    what = getattr(error, "strerror", None) or error
+    return TargetError(f"cannot be written: {what}", where=str(path), hint="is there room, and may you?")

@@ -58,6 +58,9 @@ class KeptFile:
 
     def _read_attributes(self) -> None:
         attributes = self._file.attrs
+        if FORMAT not in attributes:
+            hint = "move it away, or export into another folder"
+            raise SourceError("is no file that vsync exported", where=str(self._path), hint=hint)
         version = int(attributes[FORMAT])
         if version != FORMAT_VERSION:
             what = f"is of format {version}, this vsync reads format {FORMAT_VERSION}"

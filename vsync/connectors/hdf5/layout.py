@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 PLUGIN_HINT = "pip install 'vsync[hdf5plugin]'"
 VALID = "$valid"
 BLOCK_BYTES = 1 << 20
-"""How large HDF5's own blocks are, about: what is read, unpacked and checked at once."""
+"""How large HDF5's own blocks are, about: what is read, unpacked and checked at once. No larger than what there is."""
+LEAST_BYTES = 1 << 16
+"""How large they are at least where it is not known how much there is: of texts, arrays and sparse vectors."""
+MEAN_BYTES = 64
+"""What a row of those is taken for, to tell."""
 
 _PAIR = np.dtype([("index", "<u4"), ("value", "<f4")])
 """One dimension of a sparse vector, as the server has it."""
@@ -74,15 +78,13 @@ def _lacks_filter(dataset: h5py.Dataset) -> bool:
 
 
 class Columns:
-    """The datasets of one field, written block by block.
-
-    ``cut``: texts are laid down as offsets and bytes. ``whole``: the first rows are all, and no block is larger.
-    """
+    """The datasets of one field, written block by block."""
 
     def __init__(
-        self, file: h5py.Group, name: str, field: Field, filters: Filters, *, cut: bool = False, whole: bool = False
+        self, file: h5py.Group, name: str, field: Field, filters: Filters, *, rows: int, cut: bool = False
     ) -> None:
-        self._field, self._filters, self._cut, self._whole = field, filters, cut or filters.cut, whole
+        """Begin; there will be at most so many ``rows``."""
+        self._field, self._filters, self._rows, self._cut = field, filters, rows, cut or filters.cut
         self._file, self._name = file, name
         self._datasets: dict[str, h5py.Dataset] = {}
 
@@ -146,9 +148,15 @@ class Columns:
         shape = (0, *rows.shape[1:])
         text = rows.dtype == object
         checks = {} if text else {"fletcher32": True, **self._filters.options}
-        most = min(len(rows), BLOCK_BYTES // size) if self._whole else BLOCK_BYTES // size
-        block = (max(1, most), *rows.shape[1:])
+        block = (max(1, self._block_bytes(path, size) // size), *rows.shape[1:])
         return self._file.create_dataset(path, shape, dtype, maxshape=(None, *rows.shape[1:]), chunks=block, **checks)
+
+    def _block_bytes(self, path: str, size: int) -> int:
+        """Tell how large blocks are of a dataset whose values are of this size."""
+        group, _, name = path.rpartition("/")
+        if group in {"", VALID} or name in {"offsets", "indptr"}:
+            return min(BLOCK_BYTES, (self._rows + 1) * size)
+        return min(BLOCK_BYTES, max(LEAST_BYTES, self._rows * MEAN_BYTES))
 
 
 def plain_rows(array: pa.Array) -> np.ndarray[Any, Any]:

@@ -19,14 +19,17 @@ from typing import TYPE_CHECKING, TextIO
 from vsync import schema_json
 from vsync.connectors.base import KeyRange, Loss
 from vsync.connectors.durable import cannot_write, put, write_whole
+from vsync.connectors.hdf5 import place
 from vsync.connectors.hdf5.kept import FORMAT, FORMAT_VERSION, MILVUSDM, KeptFile, names_of
 from vsync.connectors.hdf5.layout import Filters, has_zero, is_text
 from vsync.connectors.hdf5.parts import Parts
+from vsync.connectors.hdf5.place import DEFAULT_PARTITION, DESCRIPTION, PARTS, file_name
 from vsync.connectors.hdf5.write import write_file
 from vsync.connectors.runs.reader import RunsReader
 from vsync.connectors.runs.run import STEP
-from vsync.connectors.runs.target import DEFAULT_PARTITION, Kept, RunsTarget
-from vsync.errors import LockedError, Problem, TargetError
+from vsync.connectors.runs.target import Kept, RunsTarget
+from vsync.errors import LockedError, Problem, StalePlanError, TargetError
+from vsync.faults import passing
 from vsync.schema import DYNAMIC_FIELD, Collection, DataType
 
 if TYPE_CHECKING:
@@ -38,11 +41,7 @@ if TYPE_CHECKING:
     from vsync.connectors.runs.run import Run
     from vsync.schema import Field
 
-DESCRIPTION = "collection.json"
-PARTS = ".parts"
 LOCK = ".lock"
-GONE = ".gone."
-"""How the folder of a collection is called while it is removed."""
 
 
 def open_target(place: str, *, compression: str = "none", layout: str = "vsync") -> RunsTarget:
@@ -59,11 +58,6 @@ def file_of(
     return f"{collection.name}/{file}", names_of(collection, layout) if layout == MILVUSDM else {}
 
 
-def file_name(partition: str, layout: str) -> str:
-    """Name the file of a partition."""
-    return "None.h5" if layout == MILVUSDM and partition == DEFAULT_PARTITION else f"{partition}.h5"
-
-
 class Folder:
     """See :class:`vsync.connectors.runs.target.Keeper`."""
 
@@ -77,56 +71,53 @@ class Folder:
         self._files: dict[Path, KeptFile] = {}
         self._parts: dict[Path, Parts] = {}
         self._notes: dict[str, str] = {}
+        self._seen = place.seen(path)
 
     def names(self) -> list[str]:
         """List the collections: folders with a description."""
-        found = (p.parent.name for p in self._path.glob(f"*/{DESCRIPTION}")) if self._path.is_dir() else ()
-        return sorted(name for name in found if not name.startswith(GONE))
+        return sorted(p.parent.name for p in self._path.glob(f"*/{DESCRIPTION}")) if self._path.is_dir() else []
 
     def kept(self, name: str) -> Kept | None:
         """Read a description."""
         path = self._path / name / DESCRIPTION
         try:
             said = json.loads(path.read_text("utf-8"))
-            return Kept(said["id"], schema_json.from_json(Collection, said["collection"]))
+            layout = said.get("layout", "vsync")
+            kept = Kept(said["id"], schema_json.from_json(Collection, said["collection"]))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             hint = "it is not of vsync, or damaged: export into another folder"
             raise TargetError(f"cannot be read: {error}", where=str(path), hint=hint) from error
+        if layout != self._layout:
+            hint = f"write layout: {layout}, or export into another folder"
+            raise TargetError(f"its files are of layout: {layout}", where=str(path), hint=hint)
+        return kept
 
     def save(self, name: str, kept: Kept) -> None:
-        """Write a description; raises TargetError where files of others lie."""
+        """Write a description."""
         self._hold()
-        others = [] if self.kept(name) else sorted((self._path / name).glob("*.h5"))
-        if others:
-            hint = "export into another folder, or move it away"
-            raise TargetError("is not of this export, and is not overwritten", where=str(others[0]), hint=hint)
-        said = {FORMAT: FORMAT_VERSION, "id": kept.id, "collection": schema_json.to_json(kept.schema)}
+        place.remove(self._path / name, self._layout, half=True)
+        schema = schema_json.to_json(kept.schema)
+        said = {FORMAT: FORMAT_VERSION, "id": kept.id, "layout": self._layout, "collection": schema}
         text = json.dumps(said, ensure_ascii=False, indent=2)
         write_whole(self._path / name / DESCRIPTION, lambda file: file.write(text.encode()))
 
     def drop(self, name: str) -> None:
-        """Remove a collection: at once, by taking its folder out of the way."""
+        """Remove a collection, its files and no others."""
         self._hold()
-        folder, gone = self._path / name, self._path / f"{GONE}{name}"
+        folder = self._path / name
         with self._lock:
             for path in [p for p in self._files if p.parent == folder]:
                 self._files.pop(path).close()
             self._parts = {p: parts for p, parts in self._parts.items() if folder not in p.parents}
-            try:
-                shutil.rmtree(gone, ignore_errors=True)
-                if folder.is_dir():
-                    put(folder, gone)
-                    shutil.rmtree(gone)
-            except OSError as error:
-                raise cannot_write(folder, error) from error
+            place.remove(folder, self._layout)
 
     def runs(self, name: str, partition: str) -> Sequence[Run]:
         """Give the file, and the parts that are not in it yet."""
         path, parts = self._file(name, partition), self._parts_of(name, partition)
-        base = None if parts.replaces else self._opened(path)
-        return [*([base] if base is not None else []), *parts.runs()]
+        base = self._opened(path)  # also where it is to be replaced: a file of somebody else's is not
+        return [*([base] if base is not None and not parts.replaces else []), *parts.runs()]
 
     def add(self, name: str, partition: str, batch: pa.RecordBatch, *, removes: bool) -> None:
         """Write a part."""
@@ -146,18 +137,21 @@ class Folder:
         fields = [f for f in schema.columns if f.name in names_of(schema, self._layout)]
         rows = RunsReader(runs, schema).scan(KeyRange(), [f.name for f in fields])
         attributes = {"partition": partition, "layout": self._layout, **self._notes}
+        most = sum(run.rows for run in runs if not run.removes)
         zeros = {f.name for f in fields if any(holds_zero(run, f) for run in runs)}
         new = self._path / name / PARTS / f"{path.name}.new"
         try:
             new.parent.mkdir(parents=True, exist_ok=True)
-            write_file(new, schema, self._layout, rows, self._filters, attributes, zeros)
+            write_file(new, schema, self._layout, rows, most, self._filters, attributes, zeros)
             with new.open("rb") as file:
                 os.fsync(file.fileno())
+            passing("export.written")
             with self._lock:
                 put(new, path)
                 if path in self._files:
                     self._files.pop(path).close()
-        except OSError as error:
+            passing("export.put")
+        except (OSError, RuntimeError) as error:
             raise cannot_write(path, error) from error
         parts.remove(these)
 
@@ -167,11 +161,12 @@ class Folder:
 
     def finish(self, names: Container[str]) -> None:
         """Put each partition's parts and its file together into a new file."""
+        if self.unfinished(names):
+            self._hold()
         for name, kept, partition in self._unfinished():
             if name in names:
-                self._hold()
                 self._put_together(name, partition, kept.schema)
-        for name in (n for n in self.names() if n in names):
+        for name in (n for n in self.names() if n in names and self._held is not None):
             shutil.rmtree(self._path / name / PARTS, ignore_errors=True)
 
     def unfinished(self, names: Container[str]) -> bool:
@@ -190,10 +185,18 @@ class Folder:
         return ()
 
     def conflicts(self, desired: Collection) -> list[Problem]:
-        """Name what the layout of MilvusDM has no place for."""
-        if self._layout != MILVUSDM:
-            return []
-        where = f"collection.{desired.name}"
+        """Name what no file can have, places where others have theirs, and what layout: milvusdm has no place for."""
+        where, kept = f"collection.{desired.name}", self.kept(desired.name)
+        wished = desired.partitions or ()
+        there = kept.partitions if kept else ()
+        new = [p for p in (DEFAULT_PARTITION, *wished) if p not in there]
+        problems = [
+            *place.unfit(wished, self._layout, where),
+            *place.taken(self._path / desired.name, new, self._layout),
+        ]
+        return problems + (self._no_place(desired, where) if self._layout == MILVUSDM else [])
+
+    def _no_place(self, desired: Collection, where: str) -> list[Problem]:
         vectors = [f for f in desired.fields if f.type.is_vector]
         wrong = [f.name for f in desired.fields if f.primary and f.type is not DataType.INT64]
         kinds = {DataType.FLOAT_VECTOR, DataType.BINARY_VECTOR}
@@ -245,6 +248,9 @@ class Folder:
                 hint = "wait until the other vsync has ended"
                 raise LockedError("another process exports into this folder", where=self.label, hint=hint) from error
             self._held = held
+            if place.seen(self._path) != self._seen:
+                what = "another process exported into this folder since it was looked at"
+                raise StalePlanError(what, where=self.label, hint="make a new plan: vsync plan")
 
     def _file(self, name: str, partition: str) -> Path:
         return self._path / name / file_name(partition, self._layout)
@@ -254,7 +260,15 @@ class Folder:
             if path not in self._files:
                 if not path.exists():
                     return None
-                self._files[path] = KeptFile(path)
+                file, kept = KeptFile(path), self.kept(path.parent.name)
+                if kept and (file.collection.fields, file.collection.dynamic) != (
+                    kept.schema.fields,
+                    kept.schema.dynamic,
+                ):
+                    file.close()
+                    hint = "move it away, or export into another folder"
+                    raise TargetError("holds another collection's fields than this one's", where=str(path), hint=hint)
+                self._files[path] = file
             return self._files[path]
 
     def _parts_of(self, name: str, partition: str) -> Parts:

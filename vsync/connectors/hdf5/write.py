@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import h5py
@@ -28,20 +28,22 @@ def write_file(
     schema: Collection,
     layout: str,
     blocks: Iterable[pa.RecordBatch],
+    most: int,
     filters: Filters,
     attributes: Mapping[str, str],
     zeros: Container[str],
 ) -> None:
-    """Write blocks of rows, in the order of their keys. ``zeros`` names fields whose texts hold zero bytes."""
+    """Write blocks of at most so many rows, in the order of their keys.
+
+    ``zeros`` names fields whose texts hold zero bytes.
+    """
     names = names_of(schema, layout)
     fields = [f for f in schema.columns if f.name in names]
     with h5py.File(path, "w") as file:
-        rows, blocks = 0, iter(blocks)
-        first = list(islice(blocks, 2))
-        whole = len(first) < 2  # noqa: PLR2004 - then there is no second one
-        written = {f.name: Columns(file, names[f.name], f, filters, cut=f.name in zeros, whole=whole) for f in fields}
-        # No rows at least: so the datasets are there in any case.
-        for batch in chain(first or [_nothing(fields)], blocks):
+        written = {f.name: Columns(file, names[f.name], f, filters, rows=most, cut=f.name in zeros) for f in fields}
+        rows = 0
+        # No rows before all others: so the datasets are there in any case.
+        for batch in chain([_nothing(fields)], blocks):
             for name, columns in written.items():
                 columns.append(batch.column(name))
             rows += batch.num_rows
