@@ -70,7 +70,11 @@ class Mortal:
     def killed(self, points: list[str], *words: str) -> bool:
         """Run a command that dies at one of these points; ``False`` where it ends before, well."""
         at = self._chance.randrange(len(points))
-        return self._run(words, {"VSYNC_FAULT": f"{points[at]}:{points[: at + 1].count(points[at])}"}) == KILLED
+        return self.killed_at(f"{points[at]}:{points[: at + 1].count(points[at])}", *words)
+
+    def killed_at(self, fault: str, *words: str) -> bool:
+        """Run a command that dies at ``NAME:N``; ``False`` where it ends before, well."""
+        return self._run(words, {"VSYNC_FAULT": fault}) == KILLED
 
     def _run(self, words: tuple[str, ...], faults: dict[str, str]) -> int | None:
         out = self._folder / "out"

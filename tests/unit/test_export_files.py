@@ -262,6 +262,22 @@ def test_an_export_that_is_killed_ten_times_is_whole_in_the_end(tmp_path: Path, 
     assert applies.vsync(tmp_path, "check", "--full").code == 0
 
 
+def test_data_that_goes_back_to_what_was_half_written_is_written_whole(
+    tmp_path: Path, forks: ForkServerContext
+) -> None:
+    mortal, export = Mortal(tmp_path, forks, 1), ("apply", "--auto-approve", *DESTROY)
+    spec(tmp_path, words(tmp_path, A))
+    mortal.passed(*export)
+    spec(tmp_path, words(tmp_path, B, write="overwrite"))
+    assert mortal.killed_at("journal.acked.after:5", *export)
+    spec(tmp_path, words(tmp_path, A, write="overwrite"))
+    assert mortal.killed_at("file.put.after:1", *export), "it is emptied, and nothing else is done yet"
+    spec(tmp_path, words(tmp_path, B, write="overwrite"))
+    mortal.passed(*export)
+    assert held(tmp_path / "exports" / "words" / "_default.h5") == B.by_id()
+    applies.assert_no_changes(tmp_path)
+
+
 @pytest.mark.slow
 def test_an_export_is_whole_in_the_end_wherever_it_is_killed(tmp_path: Path, forks: ForkServerContext) -> None:
     export = ("apply", "--auto-approve", *DESTROY)

@@ -269,6 +269,7 @@ def _change(run: Run, step: s.Step, progress: Callable[[int], None]) -> None:
             call(target.create_partition, name, partition)
         case s.Clear(address):
             to = run.plan.destination(address)
+            run.journal.clearing(run.key, address)
             call(target.clear, to.collection, to.partition)
         case s.Flush(name):
             call(target.flush, name)

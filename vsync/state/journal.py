@@ -311,6 +311,15 @@ class Journal(View):
             [target, unit, epoch, n],
         )
 
+    def clearing(self, target: str, destination: str) -> None:
+        """Put all chunks of a destination in doubt before it is emptied: whether their rows are there is soon unknown."""
+        self._write(
+            "clearing",
+            "UPDATE chunks SET state = 'sent', key_ranges = NULL WHERE target = ? AND state = 'acked' AND unit IN"
+            " (SELECT key FROM units WHERE target = ? AND destination = ?)",
+            [target, target, destination],
+        )
+
     def failed(self, target: str, unit: str, epoch: int, n: int, error: str) -> None:
         """Record why a chunk could not be done; its state stays as it is."""
         self._write(
