@@ -270,7 +270,7 @@ def test_collections_of_the_same_fields_each_go_on_where_they_stopped(ends: Ends
         make(client, "a", {"_default": first})
         make(client, "b", {"_default": then})
     ends.spec(MERGE.format(policy=policy, write="append"))
-    killed_at(ends.folder, "journal.together.after:20")  # the first is there, and a part of the second
+    killed_at(ends.folder, "journal.acked.before:12")  # the first is there, and a part of the second
     done = applies.apply(ends.folder)
     assert [(s["written"], s["left"]) for s in done.of("settled")] == [(450, 450)]
     if policy == "renumber":
