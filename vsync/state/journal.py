@@ -312,7 +312,7 @@ class Journal(View):
         )
 
     def clearing(self, target: str, destination: str) -> None:
-        """Put all chunks of a destination in doubt before it is emptied: whether their rows are there is soon unknown."""
+        """Put all chunks of a destination in doubt before it is emptied: soon nobody knows what of them is there."""
         self._write(
             "clearing",
             "UPDATE chunks SET state = 'sent', key_ranges = NULL WHERE target = ? AND state = 'acked' AND unit IN"
