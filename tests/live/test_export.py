@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import applies
@@ -17,6 +20,8 @@ import yaml
 from milvus_sources import Ends, make
 
 from vsync.connectors.hdf5 import open_source
+from vsync.connectors.hdf5.target import open_target
+from vsync.errors import LockedError, StalePlanError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -254,3 +259,93 @@ def test_another_layout_or_a_damaged_description_is_refused(exported: Path) -> N
     (exported / "exports" / "words" / "collection.json").write_text("{")
     assert_refused(exported, "collection.json: cannot be read", code=1)
     assert exports.rows_of(exported / "exports" / "words" / "_default.h5") == ROWS[:600].by_id()
+
+
+def test_a_second_export_into_the_folder_ends_with_11_and_a_late_one_with_4(exported: Path) -> None:
+    glove.write_hdf5(exported / "more.h5", glove.rows(1_000, 1_100))
+    write(exported, item("more"), partitions=["rare"])
+    with contextlib.closing(open_target(str(exported / "exports"))) as late:
+        assert late.count("words", None) == 900
+        with contextlib.closing(open_target(str(exported / "exports"))) as first:
+            first.set_properties("words", {"owner": "me"})
+            assert_refused(exported, "another process exports into this folder; wait until the other", code=11)
+            with pytest.raises(LockedError):
+                late.clear("words", None)
+            assert_holds(exported, ROWS[:600])
+        applies.apply(exported)
+        with pytest.raises(StalePlanError, match=r"exported into this folder since .*make a new plan"):
+            late.clear("words", None)
+    assert_holds(exported, glove.together(ROWS[:600], glove.rows(1_000, 1_100)))
+
+
+BLOCKED = """
+import sys
+sys.modules["hdf5plugin"] = None
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "hdf5plugin" else find(name, *more)
+from vsync.cli import main
+main()
+"""
+LATE = 0
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+from vsync.cli import main
+main()
+"""
+
+
+def run(program: str, folder: Path, *words: str) -> applies.Done:
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=applies.SECONDS)
+    assert "Traceback" not in done.stderr, done.stderr
+    return applies.Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("compression", ["zstd", pytest.param("bitshuffle-lz4", marks=pytest.mark.slow)])
+def test_without_hdf5plugin_it_is_said_what_to_install(tmp_path: Path, compression: str) -> None:
+    glove.write_hdf5(tmp_path / "common.h5", ROWS)
+    write(tmp_path, item("common"), target={"path": "exports", "compression": compression})
+    done = run(BLOCKED, tmp_path, "apply", "--auto-approve")
+    assert done.code == 12
+    assert f"compression: {compression} needs hdf5plugin, which is not installed" in done.err
+    assert "pip install 'vsync[hdf5plugin]', or write compression: gzip" in done.err
+    assert not (tmp_path / "exports").exists()
+
+    applies.apply(tmp_path)
+    write(tmp_path, item("common"), target="exports")
+    for words in (("plan",), ("init", "--from", "exports/words/_default.h5")):
+        done = run(BLOCKED, tmp_path, *words)
+        assert done.code == 1
+        assert "_default.h5\n" in done.err
+        assert "compressed by a filter that is not here" in done.err
+        assert "pip install 'vsync[hdf5plugin]'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("chunk_bytes", "limit", "place"),
+    [("4MiB", 2_000_000, ".rows"), ("512KiB", 2_000_000, "_default.h5"), ("512KiB", LATE, "_default.h5")],
+)
+@pytest.mark.parametrize("compression", ["none", pytest.param("gzip", marks=pytest.mark.slow)])
+def test_a_disk_that_is_full_is_an_error_and_the_next_run_completes(
+    tmp_path: Path, chunk_bytes: str, limit: int, place: str, compression: str
+) -> None:
+    rows = glove.rows(0, 20_000)
+    glove.write_hdf5(tmp_path / "common.h5", rows)
+    write(tmp_path, item("common"), target={"path": "exports", "compression": compression})
+    spec = json.loads((tmp_path / "vsync.yaml").read_text()) | {"defaults": {"chunk_bytes": chunk_bytes}}
+    (tmp_path / "vsync.yaml").write_text(json.dumps(spec))
+    if limit == LATE:  # HDF5 writes the last of it when it closes the file
+        applies.apply(tmp_path)
+        limit = (tmp_path / "exports" / "words" / "_default.h5").stat().st_size - 3_000
+        shutil.rmtree(tmp_path / "exports")
+        shutil.rmtree(tmp_path / ".vsync")
+    done = run(LIMITED, tmp_path, str(limit), "apply", "--auto-approve")
+    assert done.code == 1, done
+    assert place in done.err
+    assert "is there room, and may you?" in done.err
+    assert not list((tmp_path / "exports").rglob("*.h5"))
+    applies.apply(tmp_path)
+    exports.assert_holds(tmp_path / "exports" / "words", {"_default": rows})
+    applies.assert_no_changes(tmp_path)

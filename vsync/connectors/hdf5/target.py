@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import threading
 from dataclasses import replace
@@ -143,8 +142,6 @@ class Folder:
         try:
             new.parent.mkdir(parents=True, exist_ok=True)
             write_file(new, schema, self._layout, rows, most, self._filters, attributes, zeros)
-            with new.open("rb") as file:
-                os.fsync(file.fileno())
             passing("export.written")
             with self._lock:
                 put(new, path)
