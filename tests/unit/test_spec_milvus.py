@@ -448,3 +448,36 @@ def test_every_source_and_copy_reads_back_from_its_long_form(
     assert [c.model_fields_set for c in again.collections.values()] == [
         c.model_fields_set for c in spec.collections.values()
     ] or not many
+
+
+@pytest.mark.parametrize(
+    ("said", "item", "answer"),
+    [
+        ("", 'into: "{a}{b}"', "names no partition: {FIELD} stands in it once at the most"),
+        ("", 'into: "1{a}"', "'1{a}' makes no name of a partition"),
+        ("write: upsert,", 'into: "p{a}"', "upsert would leave a row whose value changed in its old partition too"),
+        ("write: mirror,", 'into: "p{a}"', "mirror has to know of partitions whose value no row has any more"),
+    ],
+)
+def test_what_partitions_by_value_need(said: str, item: str, answer: str) -> None:
+    (found,) = problems(f"collections: {{a: {{{said} data: [{{from: {{milvus: {{{OLD}}}}}, {item}}}]}}}}\n")
+    assert answer in found
+
+
+def test_a_file_goes_into_one_partition() -> None:
+    (found,) = problems('collections: {a: {data: [{from: x.h5, into: "p{a}"}]}}\n')
+    assert "the rows of a file go into one partition" in found
+
+
+def test_a_value_makes_a_name_and_is_found_in_it() -> None:
+    (data,) = (
+        parse(f'collections: {{a: {{data: [{{from: {{milvus: {{{OLD}}}}}, into: "y{{year}}_z"}}]}}}}')
+        .collections["a"]
+        .data
+    )
+    by = data.into_by
+    assert by is not None
+    assert (by.field, by.name(2024), by.value("y2024_z"), data.into_one) == ("year", "y2024_z", "2024", None)
+    assert by.value("y_z") == ""
+    assert by.value("y2024") is None
+    assert by.value("y2024_z2") is None

@@ -12,6 +12,7 @@ from vsync.connectors.files import expand
 from vsync.connectors.registry import FILE_KINDS
 from vsync.errors import Problem, SourceError
 from vsync.observing.living import cut_of, number_of, places
+from vsync.observing.spreading import spread
 from vsync.planning.facts import JournalFacts, UnitFacts
 from vsync.planning.origins import plain_origin
 from vsync.planning.steps import CopyChunk, Unit, unit_key
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from vsync.opening import Sources
     from vsync.planning.steps import Plan
     from vsync.schema import LiveCollection
-    from vsync.spec import DataSpec, Spec
+    from vsync.spec import CollectionSpec, DataSpec, Spec
     from vsync.state.view import View
 
 
@@ -57,7 +58,7 @@ def open_items(spec: Spec, name: str, sources: Sources, problems: list[Problem])
             if isinstance(data.source, FileSource):
                 items.append(_files(spec, index, data, address, sources))
             else:
-                items += _partitions(index, data, address, sources)
+                items += _partitions(spec.collections[name], index, data, address, sources)
         except SourceError as e:
             problems += [Problem(_both(p), where, p.hint) for p in e.problems]
     return items
@@ -87,10 +88,10 @@ def _described(
         return None
 
 
-def _partitions(index: int, data: DataSpec, address: str, sources: Sources) -> list[DataItem]:
-    """Describe a collection, partition by partition where its rows are to stay in their own."""
+def _partitions(wish: CollectionSpec, index: int, data: DataSpec, address: str, sources: Sources) -> list[DataItem]:
+    """Describe a collection, by its partitions, or by values, where its rows go into several."""
     items = []
-    for place in places(data, sources):
+    for place in spread(wish, data, address, places(data, sources), sources):
         with sources.look(address, place.path, place.options) as source:
             items.append(DataItem(index, data, (place.path,), (source.describe(),), place.partition, place.options))
     return items

@@ -33,12 +33,12 @@ def declare(name: str, wish: CollectionSpec, items: Sequence[DataItem]) -> Colle
 
 def says_partitions(wish: CollectionSpec) -> bool:
     """Tell whether the spec names partitions, and not only sources do that have some."""
-    return wish.partitions is not None or any(d.into for d in wish.data)
+    return wish.partitions is not None or any(d.into_one for d in wish.data)
 
 
 def _partitions(wish: CollectionSpec, items: Sequence[DataItem]) -> tuple[str, ...] | None:
     """Give the declared partitions, and those that data goes into."""
-    into = [d.into for d in wish.data if wish.partitions is None]
-    into += [item.partition for item in items if not item.spec.into]
+    into = [d.into_one for d in wish.data if wish.partitions is None]
+    into += [item.partition for item in items if not item.spec.into_one]
     goes = [name for name in into if name and name != DEFAULT_PARTITION]
     return tuple(dict.fromkeys([*(wish.partitions or ()), *goes])) or (None if wish.partitions is None else ())

@@ -178,7 +178,7 @@ def _partition(item: DataItem, collection: Collection) -> str | None:
     """Say where the rows of an item go: ``None`` where Milvus itself spreads them."""
     if item.spec.into or not any(f.partition_key for f in collection.fields):
         own = item.partition if item.partition in (collection.partitions or ()) else None
-        return item.spec.into or own or DEFAULT_PARTITION
+        return item.spec.into_one or own or DEFAULT_PARTITION
     return None
 
 

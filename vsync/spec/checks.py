@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from vsync.schema import DYNAMIC_FIELD, NAME
 from vsync.spec.checks_fields import check_fields, check_index
 from vsync.spec.checks_keys import collision_problems
-from vsync.spec.checks_milvus import check_copies, check_reading
+from vsync.spec.checks_milvus import by_value_problems, check_copies, check_reading
 from vsync.spec.nodes import Node
 from vsync.spec.values import one_of, show
 
 if TYPE_CHECKING:
     from vsync.spec.bind import Path, Wrong
     from vsync.spec.document import Places, Spec, Step
-    from vsync.spec.models import CollectionSpec
+    from vsync.spec.models import CollectionSpec, DataSpec
     from vsync.spec.nodes import Report
 
 _NAME_HINT = "a name has letters, digits and _, begins with no digit, and has 255 characters at the most"
@@ -113,14 +113,18 @@ def _check_data(checks: Checks, path: Path, collection: CollectionSpec) -> None:
                 checks.problem((*at, "name"), what, "give each a name of its own")
             taken[data.name] = number
         if data.into is not None:
-            _check_into(checks, (*at, "into"), data.into, collection)
+            _check_into(checks, (*at, "into"), data, collection)
         _check_map(checks, (*at, "map"), list(data.map) if data.map is not None else None, collection)
 
 
-def _check_into(checks: Checks, path: Path, name: str, collection: CollectionSpec) -> None:
+def _check_into(checks: Checks, path: Path, data: DataSpec, collection: CollectionSpec) -> None:
+    name, by = data.into or "", data.into_by
     keys = [key for key, field in (collection.fields or {}).items() if field.partition_key]
     if keys:
         checks.problem(path, f"rows find their partition by the partition key '{keys[0]}'", "remove into:")
+    elif by is not None:
+        for what, hint in by_value_problems(data, by, collection):
+            checks.problem(path, what, hint)
     elif name == DEFAULT_PARTITION:
         return
     elif collection.partitions is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vsync.spec.bind import Path
     from vsync.spec.checks import Checks
     from vsync.spec.document import Spec
-    from vsync.spec.models import CollectionSpec, DataSpec
+    from vsync.spec.models import ByValue, CollectionSpec, DataSpec
 
 MIRROR = "mirror"
 _SCOPE_HINT = "say the same of the rows of the target with scope: of the collection, or remove where:"
@@ -65,7 +65,7 @@ def mirror_problems(collection: CollectionSpec) -> Iterator[tuple[Path, str, str
                 yield (key,), f"{key} is of write: mirror", f"write write: mirror, or remove {key}:"
         return
     for number, data in enumerate(collection.data):
-        if narrowed(data) and collection.scope is None and _mirrored(collection, data.into):
+        if narrowed(data) and collection.scope is None and _mirrored(collection, data.into_one):
             what = "mirror would delete the rows that this where leaves out"
             yield ("data", number, "from", "where"), what, _SCOPE_HINT
 
@@ -81,6 +81,26 @@ def _mirrored(collection: CollectionSpec, into: str | None) -> bool:
         return True
     partition = (collection.partitions or {}).get(into)
     return (partition.write if partition and partition.write else collection.write) == MIRROR
+
+
+def by_value_problems(data: DataSpec, by: ByValue, collection: CollectionSpec) -> Iterator[tuple[str, str]]:
+    """Find what does not fit rows that find their partition by a value: what it is, and a hint."""
+    if not isinstance(data.source, OneCollection):
+        yield (
+            "the rows of a file go into one partition",
+            "name it; or load them first, and copy from there by the value",
+        )
+    if not NAME.match(by.name("x")):
+        yield f"{show(data.into)} makes no name of a partition", "a name has letters, digits and _"
+    if "upsert" in collection.writes:
+        yield (
+            "upsert would leave a row whose value changed in its old partition too",
+            "write append, mirror or overwrite",
+        )
+    made = collection.writes & {MIRROR, "overwrite"}
+    if made and collection.partitions is None:
+        what = f"{' and '.join(sorted(made))} has to know of partitions whose value no row has any more"
+        yield what, "declare them under partitions:"
 
 
 def check_copies(checks: Checks, spec: Spec) -> None:

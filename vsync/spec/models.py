@@ -4,6 +4,7 @@ What is ``None`` was not said, and what is not said is not managed. The descript
 are those of the JSON Schema.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -138,6 +139,24 @@ class MapFrom(Model):
         return "$row" if self.row else {"const": to_long(self.const)}
 
 
+@dataclass(frozen=True, slots=True)
+class ByValue:
+    """How the value of a field makes the name of a partition: with what stands before and after it."""
+
+    before: str
+    field: str
+    after: str
+
+    def name(self, value: Any) -> str:
+        """Give the name of the partition that rows with this value go into."""
+        return f"{self.before}{value}{self.after}"
+
+    def value(self, name: str) -> str | None:
+        """Give the text of the value that makes this name, ``None`` where none does."""
+        fits = len(name) >= len(self.before + self.after) and name.startswith(self.before) and name.endswith(self.after)
+        return name[len(self.before) : len(name) - len(self.after)] if fits else None
+
+
 class DataSpec(Model):
     """One body of rows and where it goes."""
 
@@ -151,7 +170,23 @@ class DataSpec(Model):
         description="For each field its column, $row (the row number), $meta.KEY (of the dynamic field) or "
         "{const: VALUE}; $meta: {KEY: COLUMN} fills the dynamic field",
     )
-    into: Text | None = Field(None, description="The partition that the rows go into")
+    into: Annotated[str, BeforeValidator(values.into)] | None = Field(
+        None,
+        description="The partition that the rows go into; {FIELD} in it stands for the value of a field",
+        examples=["y{year}"],
+    )
+
+    @property
+    def into_one(self) -> str | None:
+        """The one partition that all rows go into."""
+        return None if self.into_by else self.into
+
+    @property
+    def into_by(self) -> ByValue | None:
+        """How rows find their partition by the value of a field."""
+        before, brace, rest = (self.into or "").partition("{")
+        field, _, after = rest.partition("}")
+        return ByValue(before, field, after) if brace else None
 
     @property
     def prefix(self) -> str | None:

@@ -170,6 +170,14 @@ def rename(value: Any) -> str:
     return found
 
 
+def into(value: Any) -> str:
+    """Take the name of a partition, with ``{FIELD}`` in it where it goes by the value of a field."""
+    found = text(value)
+    if any(c in found for c in "{}") and not re.fullmatch(r"[^{}]*\{[^{}]+\}[^{}]*", found):
+        raise wrong(f"{show(value)} names no partition: {{FIELD}} stands in it once at the most", 'write "y{year}"')
+    return found
+
+
 def bound(value: Any) -> int | str:
     """Take a percent such as ``10%`` as text, or a number of rows."""
     value = value if isinstance(value, Filled) else plain(value)
