@@ -127,6 +127,33 @@ def test_mirror_makes_equal_with_deletes_and_within_its_limit(exported: Path) ->
     assert_holds(exported, glove.together(ROWS[:5].changed(), now[5:]))
 
 
+@pytest.mark.parametrize("mode", [{"write": "upsert"}, {"write": "mirror", "max_delete": "100%"}], ids=str)
+def test_what_a_file_holds_again_is_written_again(tmp_path: Path, mode: dict[str, str]) -> None:
+    first, second = ROWS[:500], glove.together(ROWS[:500].changed(), ROWS[500:])
+    write(tmp_path, item("rows"), **mode)
+    expected: dict[Any, Any] = {}
+    for rows in (first, second, first, second):
+        glove.write_hdf5(tmp_path / "rows.h5", rows)
+        applies.apply(tmp_path, *ALLOWED)
+        expected = rows.by_id() if mode["write"] == "mirror" else expected | rows.by_id()
+        assert exports.rows_of(tmp_path / "exports" / "words" / "_default.h5") == expected
+        applies.assert_no_changes(tmp_path)
+
+
+def test_a_mirror_mends_also_much_that_others_wrote(tmp_path: Path) -> None:
+    mirror = {"write": "mirror", "max_delete": "100%"}
+    glove.write_hdf5(tmp_path / "rows.h5", ROWS[:500])
+    glove.write_hdf5(tmp_path / "others.h5", ROWS[100:700].changed())
+    write(tmp_path, item("rows"), **mirror)
+    applies.apply(tmp_path)
+    write(tmp_path, item("others"), write="upsert")
+    applies.apply(tmp_path, "--state", str(tmp_path / "others.db"))
+    write(tmp_path, item("rows"), **mirror)
+    applies.apply(tmp_path, *ALLOWED)
+    exports.assert_holds(tmp_path / "exports" / "words", {"_default": ROWS[:500]})
+    applies.assert_no_changes(tmp_path)
+
+
 @pytest.mark.parametrize("target", ["lite"], indirect=True)
 def test_collections_are_merged_and_chosen_from_by_partition_and_filter(
     source: Endpoint, target: Endpoint, tmp_path: Path

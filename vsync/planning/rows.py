@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from vsync.errors import Problem
 from vsync.planning import mirror
 from vsync.planning.facts import FileFacts, JournalFacts, SessionFacts, UnitFacts
+from vsync.planning.mend import MOST_ROWS
 from vsync.planning.steps import Change, Destination, content_key
 
 if TYPE_CHECKING:
@@ -173,7 +174,10 @@ def _mend(
         return Brought(at.base, "same", clear=False, pending={}, changes=(same,))
     changes = tuple(mirror.changes(at, found))
     if mirror.is_large(found):
-        copied = _work(_begin(at.base, before=at.rows, probe=True, epoch=False), units, journal)
+        # Chunks that were done once and whose rows are others now are not done.
+        differ = [found.units[n].key for n in {*found.again, *found.anew}]
+        epoch = found.writes > MOST_ROWS or any(journal.acked.get(key) for key in differ)
+        copied = _work(_begin(at.base, before=at.rows, probe=True, epoch=epoch), units, journal)
         only_deletes = replace(found, again={}, anew={})
         return replace(copied, changes=(*changes, *copied.changes), conflicts=wrong, mend=only_deletes)
     base = replace(at.base, session=old.session if old else 0, epoch=old.epoch if old else 0)
@@ -220,12 +224,14 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
         made = _work(_begin(at.base, before=at.rows, probe=at.probes), units, journal)
         text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
         return replace(made, changes=(Change("warn", at.base.address, text, (), at.where), *made.changes))
-    if not pending and old.done:
+    # What a source holds again, that held something else in between, was written over.
+    epoch = at.base.write in {"upsert", "mirror"} and any(journal.acked.get(u.unit.key) for u in changed)
+    if not pending and old.done and not epoch:
         return _same(at, old, units, lives=any(u.unit.lives for u in units))
     all_ours = at.ours and not old.done and old.before == 0
     if at.rows is None and at.base.write == "append" and not all_ours:
         return _refused(at.base, _not_loaded(at))
-    return _work(_begin(at.base, before=at.rows, probe=at.probes, epoch=False), units, journal, at.restart)
+    return _work(_begin(at.base, before=at.rows, probe=at.probes, epoch=epoch), units, journal, at.restart)
 
 
 def _uncertain(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> bool:
