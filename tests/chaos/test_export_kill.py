@@ -111,4 +111,4 @@ def test_ten_kills_of_exports_over_each_other(
             write(tmp_path, now, compression)
     assert run(forks, tmp_path, {}) == 0
     assert_done(tmp_path, now)
-    assert len(set(killed_at)) > 2, killed_at  # noqa: PLR2004
+    assert len(set(killed_at)) > 2, killed_at
