@@ -298,7 +298,7 @@ def _work(
         restarted = len(acked) if u.unit.key in again else 0
         changes.append(_copy_change(u, destination, pending[u.unit.key], len(in_doubt), journal, restarted))
     shown = tuple(c for c in changes if c is not None)
-    if not shown:
+    if not shown and any(u.bounds for u in units):
         shown = (Change("warn", destination.address, "all its rows are copied: they are still to be counted"),)
     return Brought(destination, "work", clear=False, pending=pending, changes=shown)
 
