@@ -140,6 +140,24 @@ def test_what_a_file_holds_again_is_written_again(tmp_path: Path, mode: dict[str
         applies.assert_no_changes(tmp_path)
 
 
+def test_a_mirror_whose_data_changes_before_it_is_finished_is_of_the_data_in_the_end(tmp_path: Path) -> None:
+    mirror = {"write": "mirror", "max_delete": "100%"}
+    write(tmp_path, item("rows"), **mirror)
+    glove.write_hdf5(tmp_path / "rows.h5", ROWS[:500])
+    applies.apply(tmp_path)
+    glove.write_hdf5(tmp_path / "rows.h5", ROWS[200:])
+    process = applies.start(tmp_path, *ALLOWED)
+    next(said for said in applies.events(process) if said["type"] == "chunk_acked")
+    process.kill()
+    process.wait(applies.SECONDS)
+    assert process.stdout is not None
+    process.stdout.close()
+    glove.write_hdf5(tmp_path / "rows.h5", ROWS[:450])
+    applies.apply(tmp_path, *ALLOWED)
+    exports.assert_holds(tmp_path / "exports" / "words", {"_default": ROWS[:450]})
+    applies.assert_no_changes(tmp_path)
+
+
 def test_a_mirror_mends_also_much_that_others_wrote(tmp_path: Path) -> None:
     mirror = {"write": "mirror", "max_delete": "100%"}
     glove.write_hdf5(tmp_path / "rows.h5", ROWS[:500])

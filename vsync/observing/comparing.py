@@ -1,7 +1,8 @@
 """Comparing destinations with their data for a plan: where rows are to be replaced or deleted, it must know which.
 
 That is so for ``mirror``; and for ``upsert`` and ``overwrite`` from collections, which do not tell whether they have
-changed since. A destination whose first copy is under way, or that holds nothing, needs no comparison.
+changed since. A destination that holds nothing needs no comparison, nor does one that is being brought what its
+sources still hold.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from vsync.checking import Checks, Ways, check_sides, mend_of, side_of
 from vsync.checking.findings import Found
 from vsync.planning.diff import forces_replacement
 from vsync.planning.mend import MOST_ROWS, Mend
+from vsync.planning.rows import moved
 from vsync.planning.steps import DeleteRows, Recount, RewriteRows
 
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ def _sides(spec: Spec, name: str, wanted: Wanted, facts: Facts, choice: Choice) 
         rows = live.rows if side.partition is None else live.partition_rows.get(side.partition)
         lives = any(u.lives for u in side.units)
         again = session is not None and session.done and lives and side.write in {"upsert", "overwrite"}
-        mirrors = side.write == "mirror" and (session is None or session.done)
+        units = [u for u in facts.units if u.unit.destination == destination]
+        goes_on = session is not None and not session.done and not moved(units, facts.journal)
+        mirrors = side.write == "mirror" and not goes_on
         whole = all(choice.takes_data(d.address, destination) for d in data)
         if rows and whole and (mirrors or again):
             yield side

@@ -189,7 +189,7 @@ def _append(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], 
         return _first(at, units, journal)
     # What a session that asks for keys wrote, and no longer knows of, would be taken for there before it began.
     goes_on = not old.done and not (old.partial and old.probe)
-    if goes_on and not at.restart and not _changed(units, journal):
+    if goes_on and not at.restart and not moved(units, journal):
         return _work(replace(at.base, probe=old.probe, before=old.before), units, journal)
     return _again(at, old, units, journal)
 
@@ -211,7 +211,7 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
     """
     gone = at.rows is not None and old.left is not None and at.rows < old.left
     pending = at.restart or not all(len(journal.acked.get(u.unit.key, ())) == len(u.bounds) for u in units)
-    changed = _changed(units, journal)
+    changed = moved(units, journal)
     if at.auto_id and at.holds and (changed or at.restart):
         why = f"{changed[0].unit.path} changed since its rows were copied" if changed else "its rows are there already"
         return _refused(at.base, _cannot_repeat(at, why))
@@ -340,7 +340,8 @@ def _copy_change(
     return Change("copy", u.unit.address, f"{u.unit.path}{into}", tuple(details), None, rows, nbytes, len(pending))
 
 
-def _changed(units: Sequence[UnitFacts], journal: JournalFacts) -> list[UnitFacts]:
+def moved(units: Sequence[UnitFacts], journal: JournalFacts) -> list[UnitFacts]:
+    """Give the sources that are not as an apply last saw them."""
     return [u for u in units if _differs(u, _was(u, journal))]
 
 
