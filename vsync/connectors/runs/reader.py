@@ -49,14 +49,19 @@ class RunsReader:
 
     def read(self, keys: KeyRange, fields: Sequence[str]) -> pa.RecordBatch:
         """Read the rows of a range, ascending by key."""
+        spans = [span for span in self._spans(keys) if len(span)]
+        if len(spans) == 1 and self._where is None:  # as of a first copy: nothing has to be put together
+            return self._merged(spans, fields)
         return self._joined(self.scan(keys, fields), fields)
+
+    def _spans(self, keys: KeyRange) -> list[Span]:
+        return [span_of(run, age, keys) for age, run in enumerate(self._runs)]
 
     def scan(self, keys: KeyRange, fields: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Read the rows of a range in blocks of about ``BLOCK_BYTES``."""
         wanted = list(dict.fromkeys([*fields, *(self._where.fields if self._where else ())]))
         row_bytes = sum(row_bytes_of(self._schema.field(f).type, TEXT_BYTES) for f in wanted)
-        spans = [span_of(run, age, keys) for age, run in enumerate(self._runs)]
-        for block in in_blocks(spans, max(1, min(STEP, int(BLOCK_BYTES / row_bytes)))):
+        for block in in_blocks(self._spans(keys), max(1, min(STEP, int(BLOCK_BYTES / row_bytes)))):
             rows = self._filtered(self._merged(block, wanted)).select(list(fields))
             if rows.num_rows:
                 yield rows
