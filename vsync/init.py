@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import closing
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,11 @@ def _of_file(origin: str, target: str, folder: Path) -> Spec:
     if whole.problems:
         raise SpecError(list(whole.problems))
     mapping = {m.field.name: getattr(m.origin, "column", "$row") for m in whole.data[0].mapping}
-    said = _collection(whole.effective) | {"data": [{"from": {kind: origin}, "map": mapping}]}
+    said = _collection(whole.effective)
+    if description.schema is not None:
+        said = _collection(replace(description.schema, partitions=None))
+        _plain(said, description.schema)
+    said["data"] = [{"from": {kind: origin}, "map": mapping}]
     return _parse({"version": 1, "target": target, "collections": {name: said}}, folder)
 
 
@@ -103,7 +108,7 @@ def _of_milvus(
         spec = _parse({"version": 1, "target": {"milvus": connection}, "collections": said}, folder)
         return comments + spec.to_yaml()
     for name, collection in said.items():
-        _plain(collection, live[name])
+        _plain(collection, live[name].schema)
         collection["data"] = [{"from": {"milvus": {"at": "source", "collection": name}}}]
     connections = {"source": connection}
     spec = _parse({"version": 1, "connections": connections, "target": target, "collections": said}, folder)
@@ -141,7 +146,7 @@ def spec_of_export(exported: Target, kind: str, options: Mapping[str, Any]) -> s
     said = {n: _live_collection(live[n], [a for a, c in aliases.items() if c == n]) for n in sorted(live)}
     for name, collection in said.items():
         schema = live[name].schema
-        _plain(collection, live[name])
+        _plain(collection, schema)
         by_key = any(f.partition_key for f in schema.fields)
         named = () if by_key else schema.partitions or ()
         collection["data"] = []
@@ -154,12 +159,12 @@ def spec_of_export(exported: Target, kind: str, options: Mapping[str, Any]) -> s
     return IMPORT + comments + spec.to_yaml().replace(IMPORTED, f'"${{TARGET:-{IMPORTED}}}"', 1)
 
 
-def _plain(said: dict[str, Any], live: LiveCollection) -> None:
+def _plain(said: dict[str, Any], schema: Collection) -> None:
     """Write a collection for another place: keys that the server made are plain ones, what it computes is left out."""
-    for computed in (f.name for f in live.schema.fields if f.computed):
+    for computed in (f.name for f in schema.fields if f.computed):
         del said["fields"][computed]
         said.get("indexes", {}).pop(computed, None)
-    for field in live.schema.fields:
+    for field in schema.fields:
         written = said["fields"].get(field.name, {})
         written.pop("auto_id", None)
         if field.in_characters and field.max_length:  # a spec counts bytes, of which a character has four at the most
@@ -238,4 +243,5 @@ def _index(kind: str | None, metric: str | None, params: dict[str, str]) -> dict
 def _parse(data: dict[str, Any], folder: Path) -> Spec:
     import json
 
-    return parse_spec(json.dumps(data, ensure_ascii=False), name="vsync.yaml", folder=folder)
+    text = json.dumps(data, ensure_ascii=False).replace("${", "$${")  # what a Milvus holds are no variables
+    return parse_spec(text, name="vsync.yaml", folder=folder)

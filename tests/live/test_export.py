@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import reader
 import yaml
+from conftest import Endpoint
 from milvus_sources import Ends, make
 
 from vsync.connectors.hdf5 import open_source
@@ -25,8 +26,6 @@ from vsync.errors import LockedError, StalePlanError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from conftest import Endpoint
 
 ROWS = glove.rows(0, 900)
 CHUNKS = {"chunk_bytes": "32KiB"}
@@ -321,6 +320,39 @@ def test_a_second_export_into_the_folder_ends_with_11_and_a_late_one_with_4(expo
         with pytest.raises(StalePlanError, match=r"exported into this folder since .*make a new plan"):
             late.clear("words", None)
     assert_holds(exported, glove.together(ROWS[:600], glove.rows(1_000, 1_100)))
+
+
+def test_the_spec_of_an_exported_file_or_folder_says_all_of_its_collection(tmp_path: Path, lite_path: Path) -> None:
+    said: dict[str, Any] = {
+        "description": 'costs $${X}: it\'s "quoted"',
+        "fields": {
+            "id": {"type": "int64", "primary": True},
+            "vector": {"type": "float_vector", "dim": glove.DIM},
+            "word": {"type": "varchar", "max_length": glove.MOST_WORD_BYTES, "default": "$${HOME}"},
+        },
+        "indexes": {"vector": {"type": "HNSW", "metric": "COSINE", "params": {"M": 8, "efConstruction": 64}}},
+        "partitions": ["rare"],
+        "aliases": ["lexicon"],
+    }
+    glove.write_hdf5(tmp_path / "common.h5", ROWS)
+    write(tmp_path, item("common"), **said)
+    applies.apply(tmp_path)
+    folder = tmp_path / "exports"
+    alone = yaml.safe_load(applies.vsync(folder, "init", "--from", "words/_default.h5").out)["collections"]["words"]
+    whole = yaml.safe_load((folder / "import.yaml").read_text())["collections"]["words"]
+    for key in ("description", "fields"):
+        assert alone[key] == whole[key] == said[key]
+    assert alone["indexes"] == whole["indexes"]
+    assert alone["indexes"]["vector"]["metric"] == "COSINE"
+    assert (whole["aliases"], set(whole["partitions"])) == (["lexicon"], {"rare"})
+
+    words = ("import.yaml", "--var", f"TARGET={lite_path}")
+    done = applies.vsync(folder, "apply", *words, "--auto-approve")
+    assert done.code == 0, done.err
+    assert "No changes." in applies.vsync(folder, "plan", *words).out
+    assert applies.vsync(folder, "check", *words, "--full").code == 0
+    with reader.client_of(Endpoint(str(lite_path), "default", "lite")) as client:
+        reader.assert_holds(client, "lexicon", ROWS.by_id())
 
 
 BLOCKED = """

@@ -108,7 +108,8 @@ class Description:
     """What a source holds. ``layout`` names a well-known form, whose ``suggested`` map is field -> column.
 
     ``collection`` is what a source that is a collection says of itself, its aliases too; ``None`` for a file.
-    ``moves``: others may write there while it is read.
+    ``moves``: others may write there while it is read. ``schema``: of a file that says so, the collection that its rows
+    were exported from.
     """
 
     locator: str
@@ -120,6 +121,7 @@ class Description:
     suggested: Mapping[str, str] = field(default_factory=dict)
     collection: LiveCollection | None = None
     moves: bool = False
+    schema: Collection | None = None
 
     def column(self, name: str) -> Column | None:
         """Find a column by its name."""

@@ -48,6 +48,7 @@ class ExportedSource:
             columns=columns,
             layout=EXPORTED,
             suggested={c.name: c.name for c in columns},
+            schema=self._file.collection,
         )
 
     def cut(self, columns: Sequence[str], chunk_bytes: int) -> list[Bounds]:
