@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -11,6 +14,7 @@ import pyarrow as pa
 import pytest
 from contract.source_contract import Case, SourceContract
 
+from vsync.connectors.base import Bounds
 from vsync.connectors.hdf5 import open_source
 from vsync.connectors.hdf5.layout import Filters
 from vsync.connectors.hdf5.write import write_file
@@ -108,3 +112,113 @@ def test_a_file_of_a_newer_format_is_refused(case: Case, tmp_path: Path) -> None
         file.attrs["vsync_format_version"] = 2
     with pytest.raises(SourceError, match="is of format 2, this vsync reads format 1"):
         open_source(newer)
+
+
+def by_hand(path: Path, **changed: Any) -> Path:
+    """Write a file as docs/export.md tells others to, by h5py alone."""
+    fields = [
+        {"name": "id", "type": "int64", "primary": True},
+        {"name": "v", "type": "float_vector", "dim": 2},
+        {"name": "title", "type": "varchar", "max_length": 9, "nullable": True},
+        {"name": "tags", "type": "array", "element": "int32", "max_capacity": 4},
+        {"name": "s", "type": "sparse_float_vector"},
+        {"name": "bits", "type": "binary_vector", "dim": 8},
+        {"name": "packed", "type": "varchar", "max_length": 9},
+    ]
+    data: dict[str, Any] = {
+        "id": [1, 5, 9],
+        "v": np.arange(6, dtype=">f4").reshape(3, 2),
+        "title": ["é", "", "z"],
+        "$valid/title": [True, False, True],
+        "tags/offsets": [0, 2, 2, 3],
+        "tags/values": np.array([7, 8, 9], "i4"),
+        "s/indptr": [0, 1, 2, 3],
+        "s/indices": np.array([3, 4, 5], "u4"),
+        "s/data": np.array([0.5, 1, 2], "f4"),
+        "bits": np.array([[1], [2], [3]], "u1"),
+        "packed/offsets": np.array([0, 1, 1, 3], "u8"),
+        "packed/bytes": np.frombuffer(b"abc", "u1"),
+    }
+    with h5py.File(path, "w") as file:
+        for name, values in (data | changed).items():
+            file[name] = values
+        file.attrs["vsync_format_version"] = 1
+        file.attrs["layout"] = "vsync"
+        file.attrs["rows"] = 3
+        file.attrs["collection"] = json.dumps({"name": "c", "fields": fields})
+        file.attrs["partition"] = "_default"
+    return path
+
+
+def test_a_file_that_others_wrote_by_the_docs_is_read(tmp_path: Path) -> None:
+    source = open_source(by_hand(tmp_path / "a.h5"))
+    names = [c.name for c in source.describe().columns]
+    assert names == ["id", "v", "title", "tags", "s", "bits", "packed"]
+    assert source.read(Bounds(0, 3), names).to_pydict() == {
+        "id": [1, 5, 9],
+        "v": [[0, 1], [2, 3], [4, 5]],
+        "title": ["é", None, "z"],
+        "tags": [[7, 8], [], [9]],
+        "s": [struct.pack("<If", n, x) for n, x in ((3, 0.5), (4, 1), (5, 2))],
+        "bits": [b"\1", b"\2", b"\3"],
+        "packed": ["a", "", "bc"],
+    }
+    assert source.read(Bounds(1, 3), ["packed", "tags"]).to_pydict() == {"packed": ["", "bc"], "tags": [[], [9]]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"v": np.zeros((2, 2), "f4")}, "the attribute rows is 3, and v has 2"),
+        ({"id": [1, 2, 3, 4]}, "the attribute rows is 3, and id has 4"),
+        ({"$valid/title": [True]}, "the attribute rows is 3, and title has 1"),
+        ({"tags/offsets": [0, 3]}, "the attribute rows is 3, and tags has 1"),
+        ({"v": np.zeros((3, 3), "f4")}, r"v is float32 \(3, 3\), and its field is fixed_size_list<.*>\[2\]"),
+        ({"v": np.zeros((3, 2), "f8")}, r"v is float64 \(3, 2\)"),
+        ({"bits": np.zeros((3, 2), "u1")}, r"bits is uint8 \(3, 2\), and its field is fixed_size_binary\[1\]"),
+        ({"id": [0.5, 1, 2]}, r"id is float64 \(3,\), and its field is int64"),
+        ({"tags/offsets": [0, 2, 1, 3]}, "tags/offsets does not ascend"),
+        ({"packed/offsets": [-1, 1, 1, 3]}, "packed/offsets does not ascend"),
+        ({"tags/values": np.array([7], "i4")}, "tags/values holds 1 values, and 3 are asked for"),
+        ({"packed/bytes": np.frombuffer(b"a", "u1")}, "packed/bytes holds 1 values, and 3 are asked for"),
+        ({"packed/bytes": np.frombuffer(b"a\xff\xff", "u1")}, "UTF"),
+        ({"s/data": np.zeros(2, "f4")}, "s/data holds 2 values, and 3 are asked for"),
+    ],
+)
+def test_a_file_that_does_not_hold_what_it_says_is_refused(tmp_path: Path, changed: Any, said: str) -> None:
+    path = by_hand(tmp_path / "a.h5", **changed)
+    with pytest.raises(SourceError, match=rf"a\.h5: cannot be read: .*{said}"):
+        open_source(path).describe()
+
+
+MERGE = """
+import resource
+import pyarrow as pa
+from vsync.connectors.hdf5.target import open_target
+from vsync.rows import arrow_schema
+from vsync.schema import Collection, DataType, Field
+
+key, text = Field("id", DataType.INT64, primary=True), Field("j", DataType.JSON)
+documents = Collection("d", (key, text))
+target = open_target("exports")
+target.create_collection(documents)
+writer = target.writer(documents, None)
+
+def write(ids):
+    rows = [pa.array(ids, pa.int64()), pa.array([b'"' + b"x" * 60_000 + b'"'] * len(ids), pa.binary())]
+    for request in writer.encode(pa.RecordBatch.from_arrays(rows, schema=arrow_schema(documents.columns))):
+        writer.send(request)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+for n in range(8):
+    write(range(n * 500, n * 500 + 500))
+target.finish(["d"])
+before = write([7, 99_999])
+target.finish(["d"])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+def test_large_texts_are_put_together_a_piece_at_a_time(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", MERGE], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert int(run.stdout) < 120, "MiB more than before; the file has 240"

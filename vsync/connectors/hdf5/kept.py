@@ -52,6 +52,7 @@ class KeptFile:
             self._file = h5py.File(path, "r", locking="best-effort", rdcc_nbytes=CACHE_BYTES)
             self._read_attributes()
             self._file.visititems(self._unpackable)
+            self._check_lengths()
         except _DAMAGE as error:
             raise self._damaged(error) from error
         self._ends: tuple[Key, Key] | None = None
@@ -70,6 +71,17 @@ class KeptFile:
         self.fields: dict[str, Field] = {}
         self._paths = names_of(self.collection, str(attributes["layout"]))
         self.fields = {f.name: f for f in self.collection.columns if f.name in self._paths}
+
+    def _check_lengths(self) -> None:
+        """Raise ValueError where a field does not have as many rows as the file says."""
+        for path in self._paths.values():
+            node = self._file[path]
+            one_more = isinstance(node, h5py.Group)
+            rows = node.get("offsets", node.get("indptr")) if one_more else node
+            valid = self._file.get(f"{VALID}/{path}")
+            found = {len(rows) - one_more, self.rows if valid is None else len(valid)}
+            if found != {self.rows}:
+                raise ValueError(f"the attribute rows is {self.rows}, and {path} has {(found - {self.rows}).pop()}")
 
     def _unpackable(self, name: str, node: h5py.HLObject) -> None:
         """Have the filters of a dataset ready; raises SourceError where they are not installed."""
@@ -128,50 +140,63 @@ class KeptFile:
 
     def _column(self, field: Field, lo: int, hi: int) -> pa.Array:
         path, kind = self._paths[field.name], arrow_type(field)
-        valid = self._file[f"{VALID}/{path}"][lo:hi] if field.nullable and f"{VALID}/{path}" in self._file else None
         if field.type is DataType.ARRAY:
-            ends = self._file[f"{path}/offsets"][lo : hi + 1]
+            ends = self._offsets(f"{path}/offsets", lo, hi)
             values = self._plain(f"{path}/values", kind.value_type, int(ends[0]), int(ends[-1]))
-            offsets = pa.py_buffer((ends - ends[0]).astype(np.int32))
-            array = pa.ListArray.from_buffers(kind, hi - lo, [None, offsets], children=[values])
+            array = pa.ListArray.from_buffers(kind, hi - lo, [None, _from_zero(ends)], children=[values])
         elif field.type is DataType.SPARSE_FLOAT_VECTOR:
             array = self._sparse(path, lo, hi)
         else:
             array = self._plain(path, kind, lo, hi)
-        return array if valid is None else _masked(array, valid)
+        nulls = f"{VALID}/{path}"
+        return _masked(array, self._rows(nulls, lo, hi)) if field.nullable and nulls in self._file else array
 
     def _plain(self, path: str, kind: pa.DataType, lo: int, hi: int) -> pa.Array:
-        node = self._file[path]
         if pa.types.is_string(kind) or pa.types.is_binary(kind):
-            return self._text(node, lo, hi).cast(kind)
-        rows = np.ascontiguousarray(node[lo:hi])
-        if pa.types.is_fixed_size_binary(kind):
-            return pa.Array.from_buffers(kind, hi - lo, [None, pa.py_buffer(rows)])
-        if pa.types.is_timestamp(kind):
-            return cols.from_numpy(rows).view(kind)
-        return cols.from_numpy(rows)
+            return self._text(path, lo, hi).cast(kind)
+        array = cols.from_numpy(self._rows(path, lo, hi))
+        if pa.types.is_timestamp(kind) and pa.types.is_int64(array.type):
+            return array.view(kind)
+        if array.type != kind:
+            raise ValueError(f"{path} is {cols.shape(self._file[path])}, and its field is {kind}")
+        return array
 
-    @staticmethod
-    def _text(node: h5py.Dataset | h5py.Group, lo: int, hi: int) -> pa.Array:
-        if isinstance(node, h5py.Dataset):
-            return pa.array(list(node[lo:hi]), pa.binary())
-        ends = node["offsets"][lo : hi + 1]
-        data = node["bytes"][int(ends[0]) : int(ends[-1])]
-        offsets = pa.py_buffer((ends - ends[0]).astype(np.int32))
-        return pa.Array.from_buffers(pa.binary(), hi - lo, [None, offsets, pa.py_buffer(np.ascontiguousarray(data))])
+    def _text(self, path: str, lo: int, hi: int) -> pa.Array:
+        if isinstance(self._file[path], h5py.Dataset):
+            return pa.array(list(self._rows(path, lo, hi)), pa.binary())
+        ends = self._offsets(f"{path}/offsets", lo, hi)
+        data = np.ascontiguousarray(self._rows(f"{path}/bytes", int(ends[0]), int(ends[-1])), np.uint8)
+        return pa.Array.from_buffers(pa.binary(), hi - lo, [None, _from_zero(ends), pa.py_buffer(data)])
 
     def _sparse(self, path: str, lo: int, hi: int) -> pa.Array:
-        ends = self._file[f"{path}/indptr"][lo : hi + 1]
+        ends = self._offsets(f"{path}/indptr", lo, hi)
         first, last = int(ends[0]), int(ends[-1])
         pairs = np.empty(last - first, np.dtype([("index", "<u4"), ("value", "<f4")]))
-        pairs["index"] = self._file[f"{path}/indices"][first:last]
-        pairs["value"] = self._file[f"{path}/data"][first:last]
-        offsets = pa.py_buffer(((ends - first) * pairs.itemsize).astype(np.int32))
-        return pa.Array.from_buffers(pa.binary(), hi - lo, [None, offsets, pa.py_buffer(pairs.view(np.uint8))])
+        pairs["index"] = self._rows(f"{path}/indices", first, last)
+        pairs["value"] = self._rows(f"{path}/data", first, last)
+        buffers = [None, _from_zero(ends * pairs.itemsize), pa.py_buffer(pairs.view(np.uint8))]
+        return pa.Array.from_buffers(pa.binary(), hi - lo, buffers)
+
+    def _rows(self, path: str, lo: int, hi: int) -> np.ndarray[Any, Any]:
+        rows: np.ndarray[Any, Any] = self._file[path][lo:hi]
+        if len(rows) != hi - lo:
+            raise ValueError(f"{path} holds {len(self._file[path])} values, and {hi} are asked for")
+        return rows
+
+    def _offsets(self, path: str, lo: int, hi: int) -> np.ndarray[Any, Any]:
+        ends = self._rows(path, lo, hi + 1).astype(np.int64)
+        if ends[0] < 0 or (np.diff(ends) < 0).any():
+            raise ValueError(f"{path} does not ascend")
+        return ends
 
     def _damaged(self, error: Exception) -> SourceError:
         hint = "the file is damaged: copy it again, or export it anew"
         return SourceError(f"cannot be read: {error}", where=str(self._path), hint=hint)
+
+
+def _from_zero(ends: np.ndarray[Any, Any]) -> pa.Buffer:
+    """Give offsets as Arrow has them, from zero on."""
+    return pa.py_buffer((ends - ends[0]).astype(np.int32))
 
 
 def _masked(array: pa.Array, valid: np.ndarray[Any, Any]) -> pa.Array:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vsync.connectors.base import Bounds, KeyRange
+from vsync.connectors.columns import mean_bytes
 from vsync.connectors.columns import row_bytes as row_bytes_of
 from vsync.connectors.runs.run import STEP, Span, below, key_at, locate, span_of
 from vsync.rows import arrow_schema
@@ -28,8 +29,8 @@ AnyRun = TypeVar("AnyRun", bound="Run")
 
 BLOCK_BYTES = 16 << 20
 """About how much is read at once."""
-TEXT_BYTES = 1024
-"""What a text, JSON or array is taken for there."""
+SAMPLE_ROWS = 64
+"""So many rows tell how large texts, JSON and arrays are, at each of three places."""
 
 
 class RunsReader:
@@ -41,6 +42,7 @@ class RunsReader:
     def __init__(self, runs: Sequence[Run], collection: Collection, *, where: str | None = None) -> None:
         self._runs, self._key = tuple(run for run in runs if run.rows), collection.primary.name
         self._schema = arrow_schema(collection.columns)
+        self._sizes: dict[str, float] = {}
         self._where = None if where is None else parse(where, collection)
 
     def keys(self) -> Iterator[pa.Array]:
@@ -60,7 +62,7 @@ class RunsReader:
     def scan(self, keys: KeyRange, fields: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Read the rows of a range in blocks of about ``BLOCK_BYTES``."""
         wanted = list(dict.fromkeys([*fields, *(self._where.fields if self._where else ())]))
-        row_bytes = sum(row_bytes_of(self._schema.field(f).type, TEXT_BYTES) for f in wanted)
+        row_bytes = self._row_bytes(wanted)
         for block in in_blocks(self._spans(keys), max(1, min(STEP, int(BLOCK_BYTES / row_bytes)))):
             rows = self._filtered(self._merged(block, wanted)).select(list(fields))
             if rows.num_rows:
@@ -109,6 +111,22 @@ class RunsReader:
             rows = end
         return [Bounds(lo, hi, KeyRange(key, end)) for (lo, key), (hi, end) in pairwise([*cuts, (rows, None)])]
 
+    def _row_bytes(self, fields: Sequence[str]) -> float:
+        """Tell how large a row is, about."""
+        unknown = [f for f in fields if f not in self._sizes]
+        self._sizes |= {f: row_bytes_of(self._schema.field(f).type) for f in unknown}
+        loose = [f for f in unknown if _is_loose(self._schema.field(f).type)]
+        for rows in self._sampled(loose) if loose else ():
+            self._sizes |= {f: max(self._sizes[f], mean_bytes(rows.column(f))) for f in loose}
+        return sum(self._sizes[f] for f in fields)
+
+    def _sampled(self, fields: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Read some rows of the largest run: its first, its last, and some between."""
+        largest = max((run for run in self._runs if not run.removes), key=lambda run: run.rows, default=None)
+        if largest is not None:
+            for lo in sorted({0, largest.rows // 2, max(0, largest.rows - SAMPLE_ROWS)}):
+                yield largest.read(lo, min(lo + SAMPLE_ROWS, largest.rows), fields)
+
     def _filtered(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         return rows if self._where is None else rows.filter(self._where.mask(rows))
 
@@ -131,6 +149,11 @@ class RunsReader:
         return pa.RecordBatch.from_arrays(
             [pa.array([], self._schema.field(f).type) for f in fields], names=list(fields)
         )
+
+
+def _is_loose(kind: pa.DataType) -> bool:
+    """Tell whether a row is of no fixed size."""
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_list(kind))
 
 
 def one_behind_the_other(runs: Sequence[AnyRun]) -> list[AnyRun] | None:
