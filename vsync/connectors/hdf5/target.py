@@ -244,10 +244,11 @@ class Folder:
                 held.close()
                 hint = "wait until the other vsync has ended"
                 raise LockedError("another process exports into this folder", where=self.label, hint=hint) from error
-            self._held = held
             if place.seen(self._path) != self._seen:
+                held.close()
                 what = "another process exported into this folder since it was looked at"
                 raise StalePlanError(what, where=self.label, hint="make a new plan: vsync plan")
+            self._held = held
 
     def _file(self, name: str, partition: str) -> Path:
         return self._path / name / file_name(partition, self._layout)
