@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from uuid import uuid4
 
@@ -168,6 +169,12 @@ def _serve(server: AnyServer) -> Iterator[AnyServer]:
     server.start()
     yield server
     server.kill()  # nobody reads its data again
+
+
+def pytest_configure() -> None:
+    """Have the programs that tests start hear SIGINT, which xdist's workers and shells' background jobs ignore."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

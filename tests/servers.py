@@ -134,6 +134,15 @@ class Server:
             self._process.kill()
             self._process.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until all of it has stopped: a thread may answer one more request before."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def restart(self) -> Self:
         """Stop it if it runs, and start it on the same folder and port."""
         self.stop()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -246,12 +244,12 @@ def test_a_frozen_server_is_given_up_and_nothing_of_the_vendors_is_printed(
     milvus: MilvusServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with contextlib.closing(open_target(milvus.uri, None, None)) as target:
-        os.kill(milvus.pid, signal.SIGSTOP)
+        milvus.freeze()
         try:
             with pytest.raises(TransientError, match="asking: no answer in time") as caught:
                 target._client.call("GetVersion", milvus_pb2.GetVersionRequest(), timeout=0.5, doing="asking")
         finally:
-            os.kill(milvus.pid, signal.SIGCONT)
+            milvus.thaw()
         assert caught.value.in_doubt
     assert capfd.readouterr() == ("", "")
 

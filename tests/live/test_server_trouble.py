@@ -6,9 +6,7 @@ What happens, happens at an event of the apply under test, in the same process: 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import astuple
@@ -449,16 +447,16 @@ def test_a_server_that_hangs(
     def report(event: e.Event) -> None:
         seen.append(event)
         if BETWEEN_CHUNKS(seen) and not told:
-            os.kill(server.pid, signal.SIGSTOP)
+            server.freeze()
         if isinstance(event, e.Waiting):
             told.append(event.reason)
             hangs.clear()
-            os.kill(server.pid, signal.SIGCONT)
+            server.thaw()
 
     try:
         vsync.apply(load_spec(tmp_path / "vsync.yaml"), report=report)
     finally:
-        os.kill(server.pid, signal.SIGCONT)
+        server.thaw()
     assert all(re.search(r"no answer in time .*; the server is busy or hangs", reason) for reason in told)
     (assert_right if spec is SPEC else assert_there_once)(tmp_path, target, rows)
 
