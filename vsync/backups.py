@@ -100,4 +100,6 @@ def _slug(*words: str) -> str:
 
 def _parsed(made: Said, name: str, folder: Path, environ: Mapping[str, str] | None) -> Spec:
     text = json.dumps(made, ensure_ascii=False).replace("${", "$${")
-    return parse_spec(text, name=f"{name}.yaml", folder=folder, environ=environ)
+    shown = parse_spec(text, name=f"{name}.yaml", folder=folder, environ=environ).to_yaml()
+    # Read again as it is shown: what is wrong with it then has its line there.
+    return parse_spec(shown, name=f"{name}.yaml", folder=folder, environ=environ)
