@@ -127,10 +127,12 @@ def test_data_that_goes_back_to_what_was_half_written_is_written_whole(
     assert mortal.killed_at("journal.acked.after:5", *export)
     spec(tmp_path, words(tmp_path, A, write="overwrite"))
     assert mortal.killed_at("file.put.after:1", *export), "it is emptied, and nothing else is done yet"
+    assert applies.vsync(tmp_path, "state", "doctor").code == 0
     spec(tmp_path, words(tmp_path, B, write="overwrite"))
     mortal.passed(*export)
     assert held(tmp_path / "exports" / "words" / "_default.h5") == B.by_id()
     applies.assert_no_changes(tmp_path)
+    assert applies.vsync(tmp_path, "state", "doctor").code == 0
 
 
 @pytest.mark.slow

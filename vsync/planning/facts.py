@@ -42,8 +42,9 @@ class SessionFacts:
     ``before`` and ``left`` are the counts at its beginning and end, ``None`` where it was not counted or has not ended.
     ``ended`` is when it ended; ``checked`` is when its rows were last compared with the data and were equal,
     ``checked_how``: ``keys`` or ``content``.
-    ``partial``: not all that was written in it is known, for the state is a backup brought back, or part of it was
-    forgotten. ``uneven``: the count at its end was not what it should be, which ``left`` is.
+    ``partial``: not all that is left of it is known, for the state is a backup brought back, part of it was forgotten,
+    or the destination was about to be emptied. ``uneven``: the count at its end was not what it should be, which
+    ``left`` is.
     """
 
     epoch: int

@@ -313,12 +313,15 @@ class Journal(View):
 
     def clearing(self, target: str, destination: str) -> None:
         """Put all chunks of a destination in doubt before it is emptied: soon nobody knows what of them is there."""
-        self._write(
-            "clearing",
-            "UPDATE chunks SET state = 'sent', key_ranges = NULL WHERE target = ? AND state = 'acked' AND unit IN"
-            " (SELECT key FROM units WHERE target = ? AND destination = ?)",
-            [target, target, destination],
-        )
+        with self._commit("clearing"):
+            self._db.execute(
+                "UPDATE chunks SET state = 'sent', key_ranges = NULL WHERE target = ? AND state = 'acked' AND unit IN"
+                " (SELECT key FROM units WHERE target = ? AND destination = ?)",
+                [target, target, destination],
+            )
+            self._db.execute(
+                "UPDATE sessions SET partial = 1 WHERE target = ? AND destination = ?", [target, destination]
+            )
 
     def failed(self, target: str, unit: str, epoch: int, n: int, error: str) -> None:
         """Record why a chunk could not be done; its state stays as it is."""
