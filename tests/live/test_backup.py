@@ -190,7 +190,7 @@ def test_two_backups_at_once_do_not_mix(ends: Ends) -> None:
     assert there.code == 0, there
     first.send_signal(signal.SIGCONT)
     last = list(applies.events(first))[-1]
-    assert first.wait(applies.SECONDS) == 4, last
+    assert first.wait(applies.SECONDS) == 4, str(last)
     assert first.stdout is not None
     first.stdout.close()
     assert "this backup was given up, or is finished by another" in last["problems"][0]["what"]

@@ -11,6 +11,7 @@ from backups import Killed, Life, MortalStore, back_up, held
 
 from vsync.connectors.backup.repository import CONFIG, PRUNING, Repository
 from vsync.connectors.backup.store import open_store
+from vsync.errors import StalePlanError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,8 @@ def run(folder: Path, words: str, code: int = 0) -> str:
     return " ".join((done.out + done.err).split())
 
 
+PUT_BEFORE_ROWS = 2
+"""What a backup writes first: the file of the repository, and its own mark."""
 RESTORE = "--to ./new.db --plan"
 
 
@@ -221,6 +224,33 @@ def test_a_backup_waits_for_no_prune_and_says_so(tmp_path: Path, store: Store) -
     assert "this file is damaged repo/prune.json vsync prune repo --take-over" in run(tmp_path, "prune repo", 1)
     run(tmp_path, "prune repo --take-over")
     assert "2 snapshots read" in run(tmp_path, "verify repo")
+
+
+@pytest.mark.parametrize("moment", ["store.put.before", "store.put.written", "store.put.after"])
+@pytest.mark.parametrize("nth", range(1, 7))
+def test_a_backup_that_is_given_up_while_it_writes_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, nth: int
+) -> None:
+    """Between any two things that it does: also when the folder goes in which a file of it is on its way."""
+    store = open_store(str(tmp_path / "repo"))
+    passed = 0
+
+    def told(name: str) -> None:
+        nonlocal passed
+        passed += name == moment
+        if name == moment and passed == nth + PUT_BEFORE_ROWS:
+            repository = Repository(store)
+            for pending in repository.unfinished():
+                repository.abandon(pending)
+
+    monkeypatch.setattr("vsync.faults._told", told)
+    with pytest.raises(StalePlanError, match="was given up, or is finished by another vsync"):
+        back_up(store, MORE)
+    assert passed >= nth + PUT_BEFORE_ROWS
+    assert Repository(store).unfinished() == []
+    assert ids(store) == []
+    back_up(store, MORE)
+    assert held(store) == MORE
 
 
 def test_a_damaged_mark_of_a_backup_that_is_not_finished_is_named(tmp_path: Path, store: Store) -> None:

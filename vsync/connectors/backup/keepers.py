@@ -163,11 +163,15 @@ class BackupKeeper:
     def _refuse_another(self) -> None:
         """Raise StalePlanError where somebody else goes on with this backup, or gave it up."""
         head = f"pending/{self._id}/{HEAD}"
+        assert self._id is not None
         try:
             if self._repository.read(head)["writer"] == self._writer:
                 return
             what, hint = "another vsync goes on with this backup", "let it end: vsync snapshots shows when it has"
         except SourceError:
+            if self._store.size(head) is not None:
+                raise
+            self._repository.abandon(self._id)  # what this one wrote while the other tidied up
             what = "this backup was given up, or is finished by another vsync"
             hint = "back up again: what is there is not stored twice"
         raise StalePlanError(what, where=f"{self.label}/{head}", hint=hint)

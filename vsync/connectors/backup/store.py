@@ -22,10 +22,12 @@ from vsync.errors import ConflictError, SourceError, TargetError, TransientError
 from vsync.faults import around, passing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SECONDS = "60 seconds"
 """How long one request to S3 may take."""
+OTHERS = 5
+"""How often a file is begun again whose folder another vsync removed."""
 PUT, DELETE = "store.put", "store.delete"
 """The names of the fault points."""
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are the keys"
@@ -96,41 +98,51 @@ class _Folder:
             raise SourceError(f"cannot be read: {error.strerror}", where=self.label) from error
 
     def put(self, name: str, data: bytes) -> None:
-        with around(PUT), self._written(name, data) as (mine, path):
-            mine.replace(path)
+        with around(PUT):
+            self._write(self._path / name, data, Path.replace)
 
     def put_new(self, name: str, data: bytes) -> bool:
-        with around(PUT), self._written(name, data) as (mine, path):
-            try:
-                path.hardlink_to(mine)
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                what = "this file system has no hard links, which a repository needs"
-                raise TargetError(what, where=self.label, hint="put it on another, or into S3") from error
+        with around(PUT):
+            return self._write(self._path / name, data, self._link)
+
+    def _link(self, mine: Path, path: Path) -> bool:
+        try:
+            path.hardlink_to(mine)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            what = "this file system has no hard links, which a repository needs"
+            raise TargetError(what, where=self.label, hint="put it on another, or into S3") from error
         return True
 
-    @contextmanager
-    def _written(self, name: str, data: bytes) -> Iterator[tuple[Path, Path]]:
-        """Write data under a name of this moment, so that of two who write one object neither disturbs the other."""
-        path = self._path / name
-        mine = path.with_name(f".{uuid4().hex}.new")
+    def _write(self, path: Path, data: bytes, land: Callable[[Path, Path], object]) -> bool:
+        """Write a file. Where another vsync tidies up beside it, the folder may go under it: then it begins again."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            for _ in range(OTHERS):
+                with suppress(FileNotFoundError):
+                    return self._write_once(path, data, land)
+            return self._write_once(path, data, land)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def _write_once(self, path: Path, data: bytes, land: Callable[[Path, Path], object]) -> bool:
+        """Write data under a name of this moment, so that of two who write one object neither disturbs the other."""
+        mine = path.with_name(f".{uuid4().hex}.new")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
             with mine.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             passing(f"{PUT}.written")
-            yield mine, path
+            landed = bool(land(mine, path))
             sync_folder(path.parent)
-        except OSError as error:
-            raise cannot_write(path, error) from error
         finally:
             with suppress(OSError):
                 mine.unlink(missing_ok=True)
+        return landed
 
     def get(self, name: str) -> bytes:
         try:
@@ -148,17 +160,19 @@ class _Folder:
         return found.st_size if S_ISREG(found.st_mode) else None
 
     def list(self, prefix: str) -> Iterator[Found]:
-        for path in sorted((self._path / prefix).rglob("*")):
-            if path.is_file() and not _on_its_way(path):
-                yield Found(path.relative_to(self._path).as_posix(), path.stat().st_size)
+        for path in sorted(Path(folder, name) for folder, _, names in os.walk(self._path / prefix) for name in names):
+            found = path.relative_to(self._path).as_posix()
+            if not _on_its_way(path) and (size := self.size(found)) is not None:  # it may be gone by now
+                yield Found(found, size)
 
     def delete(self, name: str) -> None:
         with around(DELETE):
             self._remove(self._path / name)
 
     def tidy(self, prefix: str) -> None:
-        for path in list((self._path / prefix).rglob(".*.new")):
-            self._remove(path)
+        for folder, _, names in os.walk(self._path / prefix):
+            for path in filter(_on_its_way, map(Path(folder).joinpath, names)):
+                self._remove(path)
 
     def _remove(self, path: Path) -> None:
         """Remove a file, and the folders that are empty then."""
