@@ -127,6 +127,12 @@ def test_runs_that_do_not_overlap_are_cut_where_they_begin() -> None:
         Bounds(6, 9, KeyRange(6, 20)),
         Bounds(9, 13, KeyRange(20, None)),
     ]
-    assert reader.pieces(3) == [], "a run is larger than that"
+    assert reader.pieces(3) == [
+        Bounds(0, 3, KeyRange(None, 3)),
+        Bounds(3, 6, KeyRange(3, 6)),
+        Bounds(6, 9, KeyRange(6, 20)),
+        Bounds(9, 13, KeyRange(20, None)),
+    ], "one row more is no reason to cut elsewhere"
+    assert reader.pieces(2) == [], "a run is much larger than that"
     assert RunsReader([*runs, runs[0]], collection(DataType.INT64)).pieces(6) == [], "two say of one key"
     assert RunsReader([], collection(DataType.INT64)).pieces(6) == []

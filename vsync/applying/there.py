@@ -34,7 +34,10 @@ def of_file(known: bytes | None, keys: pa.Array, ask: Ask) -> tuple[bytes, NDArr
 
 def of_collection(known: bytes | None, keys: pa.Array, ask: Ask) -> tuple[bytes, NDArray[np.bool_]]:
     """Give what to journal, and for each key whether it was there; ``known`` is what was journaled before."""
-    asked = _unpacked(known) if known is not None else pa.table({"key": keys[:0], "there": pa.array([], pa.bool_())})
+    if known is None:
+        answers = ask(keys)
+        return _packed(pa.table({"key": keys, "there": answers})), answers.to_numpy(zero_copy_only=False)
+    asked = _unpacked(known)
     new = keys.filter(pc.invert(pc.is_in(keys, value_set=asked.column("key").combine_chunks())))
     if len(new):
         asked = pa.concat_tables([asked, pa.table({"key": new, "there": ask(new)})]).combine_chunks()

@@ -50,13 +50,18 @@ class Objects:
         keys = batch.column(key)
         return Range(keys[0].as_py(), keys[-1].as_py(), batch.num_rows, len(data), digest, removes)
 
-    def read(self, digest: str) -> pa.RecordBatch:
-        """Read rows; raises SourceError where the object is not there, or not what was written."""
+    def read(self, digest: str, *, again: bool = True) -> pa.RecordBatch:
+        """Read rows; raises SourceError where the object is not there, or not what was written.
+
+        ``again``: whether they will be read from soon after.
+        """
         with self._lock:
             if digest in self._cache:
                 self._cache.move_to_end(digest)
-                return self._cache[digest]
+                return self._cache[digest] if again else self._cache.pop(digest)
         batch = self.check(digest)
+        if not again:
+            return batch
         with self._lock:
             self._cache[digest] = batch
             while len(self._cache) > CACHED:
@@ -122,4 +127,5 @@ class ObjectRun:
 
     def read(self, lo: int, hi: int, fields: Sequence[str]) -> pa.RecordBatch:
         """Read rows."""
-        return self.objects.read(self.range.object).slice(lo, hi - lo).select(list(fields))
+        whole = hi - lo == self.rows  # as the chunks of a restore are: it would only take memory
+        return self.objects.read(self.range.object, again=not whole).slice(lo, hi - lo).select(list(fields))

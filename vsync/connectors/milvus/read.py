@@ -190,13 +190,16 @@ class _Scan:
                 raise self._reader.one_row_too_large() from error
             self._limit = asked // 2
             return self._block()
+        if whole and rows.num_rows == limit:
+            self._left = limit  # more have come since they were counted, and some are not in the answer: in pages, then
+            return self._block()
         self._left -= rows.num_rows
         self._done = (whole or exact) and rows.num_rows < limit
         return rows
 
     def _few_left(self, rest: str) -> bool:
-        """Tell whether an answer holds what is left, and what may have come since it was counted."""
-        few = min(self._limit, keys.WINDOW // 2)
+        """Tell whether an answer holds what is left."""
+        few = min(self._limit, keys.WINDOW - 1)
         if self._left <= few:
             self._left = self._reader.count_where(rest)
         return self._left <= few

@@ -29,6 +29,8 @@ AnyRun = TypeVar("AnyRun", bound="Run")
 
 BLOCK_BYTES = 16 << 20
 """About how much is read at once."""
+LARGER = 1.5
+"""So many times what was asked for a piece may be: how large a row is was guessed, here and when a run was written."""
 SAMPLE_ROWS = 64
 """So many rows tell how large texts, JSON and arrays are, at each of three places."""
 
@@ -96,12 +98,12 @@ class RunsReader:
         return sum(_count(block) for block in in_blocks(spans, STEP))
 
     def pieces(self, step: int) -> list[Bounds]:
-        """Cut where runs begin, without a look at the keys; nothing where runs overlap or are larger than ``step``.
+        """Cut where runs begin, without a look at keys; nothing where they overlap or are much larger than ``step``.
 
         Small neighbours are put together.
         """
         runs = one_behind_the_other(self._runs)
-        if self._where is not None or runs is None or any(run.rows > step for run in runs):
+        if self._where is not None or runs is None or any(run.rows > LARGER * step for run in runs):
             return []
         cuts: list[tuple[int, Key | None]] = []
         rows = 0
