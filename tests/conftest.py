@@ -23,6 +23,7 @@ import pytest
 import s3_server
 import servers
 from chaos.lite25 import PACKAGE, Lite25Server, installed
+from hypothesis import settings
 from s3_server import S3Server
 from servers import LiteServer, MilvusServer, Server
 
@@ -41,6 +42,9 @@ QUICK_WHEN_EMBEDDED = pytest.mark.parametrize(
     indirect=True,
 )
 """On servers with --all only: what it is about does not depend on them."""
+
+settings.register_profile("vsync", deadline=None)  # a slow machine breaks nothing
+settings.load_profile("vsync")
 
 _SERVERS = {"lite-server": "lite_server", "milvus-2.3.5": "milvus"}
 NEEDS_MILVUS = f"needs Milvus {servers.MILVUS_VERSION}: "

@@ -82,7 +82,7 @@ class SourceContract:
             assert column is not None
             assert actual / 2 <= column.row_bytes <= actual * 2, column
 
-    @settings(deadline=None, max_examples=30, suppress_health_check=READ_OFTEN)
+    @settings(max_examples=30, suppress_health_check=READ_OFTEN)
     @given(chunk_bytes=st.integers(1, 1 << 20), data=st.data())
     def test_cut_covers_all_rows_once_in_order(
         self, source: Source, case: Case, chunk_bytes: int, data: st.DataObject
@@ -101,7 +101,7 @@ class SourceContract:
             first, *_ = source.cut(names, int(rows * row_bytes) + 1)
             assert rows / 2 <= first.rows <= rows * 4
 
-    @settings(deadline=None, max_examples=50, suppress_health_check=READ_OFTEN)
+    @settings(max_examples=50, suppress_health_check=READ_OFTEN)
     @given(data=st.data())
     def test_read_gives_the_rows_of_the_bounds(self, source: Source, case: Case, data: st.DataObject) -> None:
         lo = data.draw(st.integers(0, case.expected.num_rows))

@@ -178,7 +178,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyed, "BLOCK_ROWS", 4)
 
 
-MANY = settings(max_examples=80, deadline=None)
+MANY = settings(max_examples=80)
 
 
 @pytest.mark.parametrize("memory", [1 << 20, 800], ids=["whole", "in parts"])
@@ -370,7 +370,7 @@ class GarblingTarget(ModelTarget):
 
 @pytest.mark.parametrize("memory", [1 << 20, 800])
 @pytest.mark.parametrize("kind", KEYS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_arrays_that_a_doubled_key_puts_out_of_place_are_not_believed(
     kind: DataType, memory: int, data: st.DataObject

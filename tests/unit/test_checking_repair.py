@@ -159,9 +159,7 @@ def damage(server: Server, fates: list[str], key: str, extra: list[int]) -> None
         rows[partition] = made + more + more[:1]
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     fates=st.lists(st.sampled_from(["same", "same", "missing", "changed", "double", "both"]), max_size=12),
     extra=st.lists(st.integers(0, 40), unique=True, max_size=5),

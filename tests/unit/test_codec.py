@@ -91,7 +91,7 @@ def same(left: pa.RecordBatch, right: pa.RecordBatch) -> bool:
 
 
 @given(batches())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_rows_come_back_bit_by_bit(drawn: tuple[Field, pa.RecordBatch]) -> None:
     field, batch = drawn
     collection = Collection("c", (KEY, field))
@@ -104,7 +104,7 @@ def test_rows_come_back_bit_by_bit(drawn: tuple[Field, pa.RecordBatch]) -> None:
 
 
 @given(batches())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nulls_that_a_server_pads_come_back(drawn: tuple[Field, pa.RecordBatch]) -> None:
     field, batch = drawn
     column = batch.column(1)
@@ -120,7 +120,7 @@ def test_nulls_that_a_server_pads_come_back(drawn: tuple[Field, pa.RecordBatch])
 
 
 @given(batches())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_dense_vectors_of_an_answer_stay_in_its_bytes(drawn: tuple[Field, pa.RecordBatch]) -> None:
     field, batch = drawn
     (request,) = codec.encode(batch, Collection("c", (KEY, field)), None, LIMIT)
@@ -211,7 +211,7 @@ def test_a_key_that_the_server_makes_is_not_sent() -> None:
 
 
 @given(st.lists(st.integers(0, 4_000), min_size=1, max_size=40), st.integers(4_200, 12_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_requests_stay_below_the_limit_and_keep_the_order(sizes: list[int], limit: int) -> None:
     text = Field("text", DataType.VARCHAR)
     collection = Collection("c", (KEY, text))

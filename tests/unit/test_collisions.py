@@ -46,7 +46,7 @@ def losers_of(units: Keys, *, last_wins: bool) -> dict[int, tuple[int, ...]]:
 
 @pytest.mark.parametrize("in_memory", [2_000_000, 3])
 @pytest.mark.parametrize("kind", [pa.int64(), pa.string()], ids=str)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(units=UNITS, last_wins=st.booleans())
 def test_losers_are_those_that_a_dictionary_finds(
     in_memory: int, kind: pa.DataType, units: Keys, *, last_wins: bool

@@ -228,7 +228,6 @@ OPS = st.sampled_from(["acked", "lost", "landed", "part", "refused", "large", "l
 QUICK = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink such a story takes minutes
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

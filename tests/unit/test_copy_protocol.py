@@ -123,9 +123,7 @@ FAULTS = {
     "kills": st.sets(st.integers(0, 150), max_size=6),
     "chunk_rows": st.integers(3, 15),
 }
-QUICK = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @QUICK

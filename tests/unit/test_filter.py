@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -114,3 +116,23 @@ def test_integers_are_compared_exactly_with_any_number(cells: list[int | None], 
         "<": [c is not None and c < number for c in cells],
         ">=": [c is not None and c >= number for c in cells],
     }
+
+
+NUMBERS = st.integers(-3, 3) | st.sampled_from([2**63, -(2**63) - 1, 2.0, 0.5, 1e300])
+
+
+@given(st.lists(st.none() | st.integers(-3, 3), max_size=8), st.lists(NUMBERS, max_size=6))
+def test_a_list_means_each_of_its_values_whatever_the_kind(cells: list[int | None], values: list[float]) -> None:
+    texts = pa.array([None if c is None else str(c) for c in cells], pa.string())
+    bodies = pa.array([None if c is None else f'{{"k": {c}}}'.encode() for c in cells], pa.binary())
+    rows = pa.RecordBatch.from_arrays([pa.array(cells, pa.int32()), texts, bodies], ["n", "s", "j"])
+    listed, quoted = json.dumps(values), json.dumps([str(value) for value in values])
+    asked = {
+        f"n in {listed}": [c is not None and c in values for c in cells],
+        f"n not in {listed}": [c is not None and c not in values for c in cells],
+        f"s in {quoted}": [c is not None and str(c) in map(str, values) for c in cells],
+        f"s not in {quoted}": [c is not None and str(c) not in map(str, values) for c in cells],
+        f"j['k'] in {listed}": [c is not None and c in values for c in cells],
+        f"j['k'] not in {listed}": [c is not None and c not in values for c in cells],
+    }
+    assert {text: parse(text, COLLECTION).mask(rows).to_pylist() for text in asked} == asked

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vsync.applying import there
@@ -48,7 +48,6 @@ def inside(key: Any, bounds: Bounds) -> bool:
 SIZES = st.lists(st.integers(1, 7), min_size=1, max_size=4)
 
 
-@settings(deadline=None)
 @given(
     sides=st.one_of(
         st.tuples(st.sets(INTS, max_size=40), st.sets(INTS, max_size=40), st.just(pa.int64())),
@@ -89,7 +88,6 @@ def test_every_missing_key_is_in_one_chunk_and_no_chunk_spans_too_many_rows(
 def test_a_key_is_asked_for_once_however_the_rows_of_a_collection_change(
     kind: pa.DataType, keys: st.SearchStrategy[Any]
 ) -> None:
-    @settings(deadline=None)
     @given(attempts=st.lists(st.sets(keys), min_size=1, max_size=4), held=st.sets(keys))
     def holds(attempts: list[set[Any]], held: set[Any]) -> None:
         known: bytes | None = None

@@ -117,7 +117,7 @@ def good_rows(count: int) -> dict[str, list[Any]]:
     return {name: [values[i % len(values)] for i in range(count)] for name, values in GOOD.items()}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(count=st.integers(1, 40), skip=st.integers(0, 39), first_row=st.integers(0, 2**40))
 def test_nothing_is_found_in_good_rows(count: int, skip: int, first_row: int) -> None:
     rows = batch(good_rows(count)).slice(min(skip, count))
@@ -125,7 +125,7 @@ def test_nothing_is_found_in_good_rows(count: int, skip: int, first_row: int) ->
 
 
 @pytest.mark.parametrize(("name", "value", "why"), BAD, ids=lambda v: str(v)[:30])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_one_bad_value_is_found_by_its_number_and_nothing_else(
     data: st.DataObject, name: str, value: Any, why: str

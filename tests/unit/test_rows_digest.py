@@ -31,7 +31,7 @@ def batch(*columns: pa.Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(columns), names=[f"c{i}" for i in range(len(columns))])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), kind=st.sampled_from(KINDS))
 def test_equal_content_has_one_digest_however_it_lies_in_memory(
     data: st.DataObject, kind: tuple[pa.DataType, st.SearchStrategy[Any]]
@@ -48,7 +48,7 @@ def test_equal_content_has_one_digest_however_it_lies_in_memory(
     assert digest(batch(rows)) == digest(batch(plain))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), kind=st.sampled_from(KINDS))
 def test_different_content_has_another_digest(
     data: st.DataObject, kind: tuple[pa.DataType, st.SearchStrategy[Any]]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 D = DataType
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 SCALARS = {
     D.INT8: np.int8,

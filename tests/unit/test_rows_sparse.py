@@ -60,7 +60,7 @@ def taken(array: pa.Array, first_row: int = 0) -> Taken:
 
 
 @pytest.mark.parametrize("form", [as_map, as_structs, as_lists, as_text, as_text_of_lists, as_milvus])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=rows_of_pairs, skip=st.integers(0, 4))
 def test_pairs_arrive_sorted_and_exact(form: Any, rows: list[Row | None], skip: int) -> None:
     got = taken(form(rows).slice(min(skip, len(rows))))

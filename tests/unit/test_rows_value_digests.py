@@ -49,7 +49,7 @@ def digests(field: Field, values: list[Any]) -> list[int]:
     return [int(d) for d in field_digests(batch, [field])[:, 0]]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), case=st.sampled_from(CASES))
 def test_digests_are_equal_where_values_are(data: st.DataObject, case: tuple[Field, st.SearchStrategy[Any]]) -> None:
     field, values = case

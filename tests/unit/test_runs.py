@@ -55,7 +55,7 @@ def run_of(kind: DataType, keys: set[Key], value: int, *, removes: bool) -> Memo
 
 
 @pytest.mark.parametrize("kind", KEYS, ids=str)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(data=st.data())
 def test_runs_come_to_what_a_mapping_comes_to(kind: DataType, data: st.DataObject) -> None:
     keys = KEYS[kind]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vsync.errors import SpecError
@@ -355,7 +355,6 @@ def test_mirroring_is_checked_once_copy_and_collection_are_one() -> None:
 NAMES = st.lists(st.from_regex(r"[ab_]{1,3}", fullmatch=True), unique=True, min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(NAMES, NAMES, st.sets(st.sampled_from(["write: upsert", "load: true", "shards: 2", "data: [{from: x.h5}]"])))
 def test_every_expansion_is_the_copy_with_what_is_said_over_it(held: list[str], own: list[str], body: set[str]) -> None:
     said = ", ".join(sorted(body))

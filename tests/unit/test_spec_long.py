@@ -9,7 +9,7 @@ from string import ascii_letters, digits
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vsync import schema
@@ -432,7 +432,6 @@ def as_yaml(value: Any) -> Any:
     return value.replace("${", "$${") if isinstance(value, str) else value
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(NAMES, CONNECTIONS, max_size=2),
     CONNECTIONS,

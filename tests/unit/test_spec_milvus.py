@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vsync.errors import SpecError
@@ -382,7 +382,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(VALUES, st.sampled_from(["data", "copy", "rename", "max_delete", "item"]))
 def test_no_value_makes_anything_but_a_spec_or_its_problems(value: object, place: str) -> None:
     copy = {"from": {"milvus": {"at": "old"}}}
@@ -427,7 +426,6 @@ RULES = {
 }
 
 
-@settings(deadline=None)
 @given(
     st.lists(ONE, max_size=2),
     st.lists(MANY, max_size=2),

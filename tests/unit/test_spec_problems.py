@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vsync.errors import SpecError
@@ -551,7 +551,6 @@ def test_anchors_that_multiply_are_refused_and_not_written_out() -> None:
 YAMLISH = st.text(alphabet=st.sampled_from("abv:1 \n-{}[]&*!#|>'\"%@,?~$\t\\0é"), max_size=60)
 
 
-@settings(deadline=None)
 @given(st.one_of(YAMLISH, st.text(max_size=40), YAMLISH.map(lambda t: f"{HEAD}collections:\n  a: {t}")))
 @example("&a [*a]")
 @example("? {a: b}\n: c")
@@ -588,7 +587,6 @@ PATHS += [f"collections.c.{p}" for p in ("fields", "fields.id", "partitions", "i
 PATHS += [f"collections.c.data.0.{p}" for p in ("from", "map", "map.id", "into", "from.faiss")]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(PATHS), VALUES)
 def test_no_value_at_any_place_makes_anything_but_a_spec_or_its_problems(path: str, value: object) -> None:
     spec: dict[str, object] = {"version": 1, "target": "x.db", "collections": {"c": {}}}

@@ -187,9 +187,7 @@ BACKUP = st.integers(1, 25)
 LATER = st.integers(0, 40)
 KILLS = st.sets(st.integers(0, 200), max_size=2)
 FATES = st.lists(st.sampled_from(["acked", "acked", "lost", "landed", "part", "refused", "late1"]), max_size=20)
-QUICK = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @QUICK

@@ -161,15 +161,28 @@ def _told(operand: Operand, test: Callable[[Any], bool]) -> Predicate:
     return lambda rows: pa.array([None if f is None else test(f) for f in operand.found(rows)], pa.bool_())
 
 
+def _whole(value: Any) -> int | None:
+    """Give a number as an integer, where it is one."""
+    return int(value) if isinstance(value, int) or value.is_integer() else None
+
+
 def is_in(operand: Operand, values: Sequence[Literal]) -> Predicate:
-    """Tell whether the value is one of these, all of which fit."""
-    return either([compare(operand, "==", value) for value in values]) if values else _none_of(operand)
+    """Tell whether the value is one of these, all of which fit; they may be many."""
+    kind = operand.type
+    if kind is None:
+        return _told(operand, lambda found: any(_json_compared(found, "==", value) for value in values))
+    if pa.types.is_integer(kind):
+        kind = pa.int64()
+        values = [whole for whole in map(_whole, values) if whole is not None and whole in INT64]
+    elif not pa.types.is_string(kind) and values:
+        return either([compare(operand, "==", value) for value in values])
+    wanted = pa.array(values, kind)
 
+    def held(rows: pa.RecordBatch) -> pa.Array:
+        column = pc.cast(operand.values(rows), kind)
+        return pc.if_else(pc.is_valid(column), pc.is_in(column, value_set=wanted), pa.scalar(None, pa.bool_()))
 
-def _none_of(operand: Operand) -> Predicate:
-    if operand.type is None:
-        return _told(operand, lambda _: False)
-    return lambda rows: _where_valid(operand.values(rows), always=False)
+    return held
 
 
 def like(operand: Operand, pattern: str) -> Predicate:
