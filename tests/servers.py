@@ -290,6 +290,10 @@ class MilvusServer(Server):
             "quotaAndLimits.enabled": False,
             # How long a killed server's parts are thought to live: of Milvus's 30 s a restart costs 28.
             "common.session.ttl": 10,
+            # How long, in ms, a flush waits for those who may still write to a segment: it takes 1 s instead of 3.
+            "dataCoord.segment.assignmentExpiration": 500,
+            # What a strongly consistent query waits for, in ms, and a flush too.
+            "proxy.timeTickInterval": 100,
             # How often the loader looks, in ms: 1.5 s for an empty collection instead of 3.
             "queryCoord.checkChannelInterval": 100,
             "queryCoord.checkSegmentInterval": 100,
