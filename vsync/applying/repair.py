@@ -28,6 +28,20 @@ WINDOW_BYTES = 16 << 20
 DELETED_AT_ONCE = 8_000
 
 
+def overtake(run: Run) -> None:
+    """Have nothing count any more that was brought where rows of other data are written over it.
+
+    Else a copy that was stopped would go on, once its data is there again, and trust in rows that are others now.
+    """
+    units = run.plan.units
+    written = [units[step.unit].destination for step in run.plan.steps if isinstance(step, RewriteRows)]
+    deleted = [step.destination for step in run.plan.steps if isinstance(step, DeleteRows)]
+    for address in dict.fromkeys([*written, *deleted]):
+        known = run.facts.sessions.get(address)
+        if known is not None and known.content != run.plan.destination(address).content:
+            run.journal.overtaken(run.key, address)
+
+
 def repair(run: Run, step: DeleteRows | RewriteRows | Recount) -> None:
     """Carry out one step."""
     match step:

@@ -13,7 +13,7 @@ from vsync.applying.copy import Copier
 from vsync.applying.events import Report, RunBegan, RunEnded, Settled, StepBegan, StepEnded, StepProgress
 from vsync.applying.growth import cut_on
 from vsync.applying.identity import Identities, collection_of
-from vsync.applying.repair import repair
+from vsync.applying.repair import overtake, repair
 from vsync.applying.retry import Limiter, Retry
 from vsync.applying.worker import Task, Worker
 from vsync.errors import StalePlanError, StoppedError, TargetError, TransientError
@@ -93,6 +93,7 @@ def carry_out(
             _tell_beginning(run)
             identities.look(plan)
             _record_skipped(run)
+            overtake(run)
             _steps(run)
         except TargetError as error:
             if not isinstance(error, TransientError):
