@@ -62,6 +62,11 @@ class SessionFacts:
     uneven: bool = False
     ended: str | None = None
 
+    @property
+    def overtaken(self) -> bool:
+        """Whether rows of other data may have been written over those that it brought: its chunks count for nothing."""
+        return self.done and not self.content
+
     def is_of(self, live: LiveCollection | None, partition: str | None, *, auto_id: bool) -> bool:
         """Tell whether a destination is still the one that rows were brought to, and not one of the same name.
 

@@ -2,7 +2,7 @@
 
 A destination is brought rows in *sessions*; the counts at the beginning and the end of each are in the journal. Chunks
 that were acknowledged stay done for the destination's *epoch*, which ends when its content begins anew: the collection
-was dropped or replaced, the destination was cleared, or rows that vsync had left there are gone.
+was dropped or replaced, the destination was cleared, or rows that vsync had left there are gone or written over.
 """
 
 from __future__ import annotations
@@ -176,8 +176,9 @@ def _mend(
     if mirror.is_large(found):
         # Chunks that were done once and whose rows are others now are not done.
         differ = [found.units[n].key for n in {*found.again, *found.anew}]
-        epoch = found.writes > MOST_ROWS or any(journal.acked.get(key) for key in differ)
-        copied = _work(_begin(at.base, before=at.rows, probe=True, epoch=epoch), units, journal)
+        stale = any(journal.acked.get(key) for key in differ) or bool(old and old.overtaken)
+        begun = _begin(at.base, before=at.rows, probe=True, epoch=stale or found.writes > MOST_ROWS)
+        copied = _work(begun, units, journal)
         only_deletes = replace(found, again={}, anew={})
         return replace(copied, changes=(*changes, *copied.changes), conflicts=wrong, mend=only_deletes)
     base = replace(at.base, session=old.session if old else 0, epoch=old.epoch if old else 0)
@@ -225,7 +226,8 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
         text = f"{at.rows:,} rows, vsync left {old.left:,}: all keys are compared again when applied"
         return replace(made, changes=(Change("warn", at.base.address, text, (), at.where), *made.changes))
     # What a source holds again, that held something else in between, was written over.
-    epoch = at.base.write in {"upsert", "mirror"} and any(journal.acked.get(u.unit.key) for u in changed)
+    stale = at.base.write in {"upsert", "mirror"} and any(journal.acked.get(u.unit.key) for u in changed)
+    epoch = stale or old.overtaken
     if not pending and old.done and not epoch:
         return _same(at, old, units, lives=any(u.unit.lives for u in units))
     all_ours = at.ours and not old.done and old.before == 0
@@ -239,15 +241,13 @@ def _uncertain(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
 
     What is in doubt is settled when applied, and a count that is what was left shows that nothing came later.
     """
-    if not (at.auto_id and at.holds):
+    if not (at.auto_id and at.holds) or (old is not None and not old.partial):
         return False
     if old is None:
         return f"collection.{at.base.collection}" in journal.partial
-    if not old.partial:
-        return False
     if old.done:
         return at.rows != old.left
-    none: frozenset[int] = frozenset()
+    none = frozenset[int]()
     known = [journal.acked.get(u.unit.key, none) | journal.in_doubt.get(u.unit.key, none) for u in units]
     return any(len(chunks) < len(u.bounds) for chunks, u in zip(known, units, strict=True))
 

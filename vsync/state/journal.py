@@ -193,34 +193,26 @@ class Journal(View):
         """Forget, all at once, that chunks of these units were done: their rows are to be copied again."""
         with self._commit("restart"):
             for destination in dict.fromkeys(u.destination for u in units):
-                self._doubt(target, destination)
-            self._begin_again(target, [u.key for u in units], ["acked"])
+                self._db.execute(
+                    "UPDATE sessions SET partial = 1, content = '' WHERE target = ? AND destination = ? AND session ="
+                    " (SELECT max(session) FROM sessions WHERE target = ? AND destination = ?)",
+                    [target, destination, target, destination],
+                )
+            self._db.conn.executemany(
+                "UPDATE chunks SET state = 'pending', session = NULL, there_mask = NULL, read = NULL, written = NULL,"
+                " there = NULL, rejected = NULL, dropped = NULL, key_ranges = NULL, digest = NULL"
+                " WHERE state = 'acked' AND target = ? AND unit = ?",
+                [(target, u.key) for u in units],
+            )
 
     def overtaken(self, target: str, destination: str) -> None:
-        """Forget what was brought to a destination: rows of other data are about to be written over it, one by one."""
-        with self._commit("overtaken"):
-            self._doubt(target, destination)
-            self._db.execute(
-                "UPDATE sessions SET ended = coalesce(ended, ?) WHERE target = ? AND destination = ?",
-                [_now(), target, destination],
-            )
-            units = self._all("SELECT key FROM units WHERE target = ? AND destination = ?", [target, destination])
-            self._begin_again(target, [key for (key,) in units], ["acked", "sent"])
-
-    def _doubt(self, target: str, destination: str) -> None:
-        """Have the last session of a destination be one that says nothing of what it brought."""
-        self._db.execute(
-            "UPDATE sessions SET partial = 1, content = '' WHERE target = ? AND destination = ? AND session ="
+        """End the copy of some data: rows of other data are about to be written over its rows, outside of chunks."""
+        self._write(
+            "overtaken",
+            "UPDATE sessions SET content = '', partial = max(partial, ended IS NULL), ended = coalesce(ended, ?)"
+            " WHERE target = ? AND destination = ? AND session ="
             " (SELECT max(session) FROM sessions WHERE target = ? AND destination = ?)",
-            [target, destination, target, destination],
-        )
-
-    def _begin_again(self, target: str, units: Sequence[str], states: Sequence[str]) -> None:
-        self._db.conn.executemany(
-            "UPDATE chunks SET state = 'pending', session = NULL, there_mask = NULL, read = NULL, written = NULL,"
-            " there = NULL, rejected = NULL, dropped = NULL, key_ranges = NULL, digest = NULL"
-            " WHERE state = ? AND target = ? AND unit = ?",
-            [(state, target, unit) for state in states for unit in units],
+            [_now(), target, destination, target, destination],
         )
 
     def enter_unit(self, target: str, unit: Unit, epoch: int, chunks: Sequence[CopyChunk]) -> None:
