@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 ROOM = Path(vsync.__file__).parent
 
-NEVER = {"checked", "ShowCollections"}
-"""What no apply does: vsync check commits the one, vsync init asks the other."""
+NEVER = {"checked", "overtaken", "ShowCollections"}
+"""What no apply of one's own data does: vsync check, a mirror of other data (test_export_kill.py), vsync init."""
 ONLY: dict[str, set[str]] = {
     # Requests that not every server is sent, and those that are.
     "AllocTimestamp": {"milvus"},
