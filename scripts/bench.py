@@ -74,7 +74,8 @@ them is restored, beside vsync's copy of an HDF5 file of as many vectors.
 
 Identical runs vary 1.5-fold, more on a machine that others use: trust medians, and ratios within one run, never
 absolute numbers of two. Servers run as in the tests (tests/servers.py: etcd without fsync, quotas off), but with
-Milvus's own waits for flushes and strong queries, the same for all contenders. Exits with 1 where something is MISSED that must be reached; docs/speed.md has the last run.
+Milvus's own waits for flushes and strong queries, the same for all contenders.
+Exits with 1 where something is MISSED that must be reached; docs/speed.md has the last run.
 """
 
 
