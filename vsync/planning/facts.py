@@ -35,6 +35,10 @@ class UnitFacts:
     moves: bool = False
 
 
+OVERTAKEN = "overtaken"
+"""The content of a session over whose rows those of other data were written."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
     """What the journal knows of the last time that rows were brought to a destination.
@@ -65,7 +69,7 @@ class SessionFacts:
     @property
     def overtaken(self) -> bool:
         """Whether rows of other data may have been written over those that it brought: its chunks count for nothing."""
-        return self.done and not self.content
+        return self.content == OVERTAKEN
 
     def is_of(self, live: LiveCollection | None, partition: str | None, *, auto_id: bool) -> bool:
         """Tell whether a destination is still the one that rows were brought to, and not one of the same name.

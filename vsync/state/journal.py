@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsync import faults
 from vsync.errors import JournalError
+from vsync.planning.facts import OVERTAKEN
 from vsync.state.file import backup_of, translated, write_copy
 from vsync.state.view import View
 
@@ -209,10 +210,10 @@ class Journal(View):
         """End the copy of some data: rows of other data are about to be written over its rows, outside of chunks."""
         self._write(
             "overtaken",
-            "UPDATE sessions SET content = '', partial = max(partial, ended IS NULL), ended = coalesce(ended, ?)"
+            "UPDATE sessions SET content = ?, partial = max(partial, ended IS NULL), ended = coalesce(ended, ?)"
             " WHERE target = ? AND destination = ? AND session ="
             " (SELECT max(session) FROM sessions WHERE target = ? AND destination = ?)",
-            [_now(), target, destination, target, destination],
+            [OVERTAKEN, _now(), target, destination, target, destination],
         )
 
     def enter_unit(self, target: str, unit: Unit, epoch: int, chunks: Sequence[CopyChunk]) -> None:
