@@ -222,5 +222,4 @@ def test_keys_that_the_server_makes_cannot_be_mirrored(tmp_path: Path, lite_path
         f"version: 1\ntarget: {lite_path}\ncollections:\n  copy:\n    write: mirror\n    fields: {fields}\n"
         "    from: rows.npy\n"
     )
-    applies.apply(tmp_path)
-    assert "it is to be mirrored, and the keys are made by the server" in applies.plan(tmp_path, code=12)
+    assert "copy is to be mirrored, and its keys are made by the server" in applies.plan(tmp_path, code=12)

@@ -65,8 +65,11 @@ def told(name: str, collection: Collection, data: Sequence[WantedData]) -> Itera
 
 
 def problems(spec: Spec, name: str, collection: Collection, data: Sequence[WantedData]) -> Iterator[Problem]:
-    """Find what keeps the policy from being carried out, of keys that the spec itself does not declare."""
-    key, policy = collection.primary, spec.collections[name].on_collision
+    """Find what keys do not allow: the policy, where the spec itself does not declare them, and mirroring."""
+    key, policy, writes = collection.primary, spec.collections[name].on_collision, spec.collections[name].writes
+    if key.auto_id and data and "mirror" in writes:
+        what = f"{name} is to be mirrored, and its keys are made by the server (auto_id): no plan could compare them"
+        yield Problem(what, spec.where("collections", name, "write"), "keep the data's own keys, or write overwrite")
     where = spec.where("collections", name, "on_collision")
     if policy == "renumber" and not key.auto_id:
         what = f"nothing makes new keys: {key.name} of {name} is not auto_id"

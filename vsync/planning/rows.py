@@ -155,8 +155,6 @@ def _mirror(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], 
             "choose the whole collection or partition with --only",
         )
         return _refused(at.base, problem)
-    if at.auto_id and at.rows != 0 and not first_copy:
-        return _refused(at.base, _cannot_repeat(at, "it is to be mirrored"))
     if at.rows is None and not first_copy and not at.ours:
         return _refused(at.base, _not_loaded(at))
     return _append(at, old, units, journal)
