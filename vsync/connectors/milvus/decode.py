@@ -34,7 +34,8 @@ def decode(
     messages = {DYNAMIC_FIELD if message.is_dynamic else message.field_name: message for message in answer}
     if rows is None:
         key = next(f for f in fields if f.primary)
-        rows = len(_values(key, messages[key.name])) if key.name in messages else 0
+        found = messages.get(key.name)
+        rows = 0 if found is None else len(getattr(found.scalars, SCALAR_SLOTS[key.type]).data)
     columns = [_decoded(field, messages.get(field.name), rows, (runs or {}).get(field.name)) for field in fields]
     return pa.RecordBatch.from_arrays(columns, names=[f.name for f in fields])
 
