@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import random
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -24,7 +24,8 @@ from bench_export import measure_exports
 from bench_measure import KINDS, MIB, Kind, Shape, Used
 from bench_milvus import PAIRS, measure_copies
 from bench_mirror import measure_mirror
-from bench_report import Runs, Target
+from bench_report import Target
+from bench_rounds import Rounds
 
 from vsync.applying.settings import TRANSFERS
 from vsync.spec.models import Defaults
@@ -147,8 +148,12 @@ def measure_all(args: argparse.Namespace, kind: Kind, name: str, folder: Path) -
     bound = 300 + args.transfers * 5 * args.chunk_bytes / MIB
     for one in args.shape:
         bm.make_requests(folder, one, args.chunk_bytes)
-        in_flight = args.in_flight or best_in_flight(args, kind, one, folder)
-        runs = rounds(args, kind, one, folder, in_flight)
+        rounds = Rounds(f"{kind.name} {one}", partial(fresh, kind, folder), args.repeat, say)
+        ceiling = _sending(folder, one, args.chunk_bytes, kind.method)
+        in_flight = args.in_flight or rounds.best(kind.in_flight, ceiling)
+        ways = {"vsync": _copying(folder, one, args.chunk_bytes, args.transfers)}
+        ways |= {"plain": _plainly(folder, one)} if one.rows < WITHOUT_PLAIN else {}
+        runs = rounds.run(ways | {"ceiling": partial(ceiling, in_flight=in_flight)})
         print(
             f"\n{report.table(kind.name, one, runs)}\nthe ceiling had {in_flight} in flight, vsync {args.transfers}\n"
         )
@@ -157,42 +162,6 @@ def measure_all(args: argparse.Namespace, kind: Kind, name: str, folder: Path) -
             yield target
         for path in folder.glob(f"{one}-*"):
             shutil.rmtree(path)
-
-
-def rounds(args: argparse.Namespace, kind: Kind, one: Shape, folder: Path, in_flight: int) -> Runs:
-    """Run all contenders in turn, on a fresh server each round."""
-    contenders: dict[str, Callable[[str], Used]] = {
-        "vsync": lambda uri: bm.vsync(folder, uri, one, args.chunk_bytes, args.transfers),
-        "plain": lambda uri: bm.plain(folder, uri, one),
-        "ceiling": lambda uri: bm.ceiling(folder, uri, one, args.chunk_bytes, kind.method, in_flight),
-    }
-    if one.rows >= WITHOUT_PLAIN:
-        del contenders["plain"]
-    names = list(contenders)
-    runs: Runs = {n: [] for n in names}
-    for n in range(args.repeat):
-        turn = n % len(names)
-        with fresh(kind, folder) as uri:
-            for contender in names[turn:] + names[:turn]:
-                used = contenders[contender](uri)
-                runs[contender].append(used)
-                say(f"{kind.name} {one} round {n + 1}: {contender} {used.copy_seconds:.2f} s of {used.seconds:.2f} s")
-                bm.drop_all(uri)
-    return runs
-
-
-def best_in_flight(args: argparse.Namespace, kind: Kind, one: Shape, folder: Path) -> int:
-    """Try the ceiling with several requests in flight; the fastest number is taken."""
-    if len(kind.in_flight) == 1:
-        return kind.in_flight[0]
-    least: dict[int, float] = {}
-    with fresh(kind, folder) as uri:
-        for in_flight in kind.in_flight * min(2, args.repeat):
-            used = bm.ceiling(folder, uri, one, args.chunk_bytes, kind.method, in_flight)
-            least[in_flight] = min(used.copy_seconds, least.get(in_flight, used.copy_seconds))
-            bm.drop_all(uri)
-    say(f"{kind.name} {one}: best seconds of the ceiling by requests in flight: {least}")
-    return min(least, key=lambda n: least[n])
 
 
 def measure_plan(folder: Path, one: Shape, chunks: int) -> Target:
@@ -255,35 +224,37 @@ def explore(args: argparse.Namespace, folder: Path) -> None:
                 ways[f"vsync, chunks of {size} MiB, {n} in flight"] = _copying(folder, one, size * MIB, n)
         for method in ("Upsert", "Insert"):
             bm.make_requests(folder, one, args.chunk_bytes)
-            ways[f"ceiling, {method}"] = _sending(folder, one, args.chunk_bytes, method, kind.in_flight[-1])
-        spent: dict[str, list[float]] = {way: [] for way in ways}
-        for n in range(args.repeat):
-            with fresh(kind, folder) as uri:
-                for way in random.sample(list(ways), len(ways)):
-                    spent[way].append(ways[way](uri).copy_seconds)
-                    bm.drop_all(uri)
-            say(f"{kind.name} round {n + 1} of {args.repeat}")
+            ceiling = _sending(folder, one, args.chunk_bytes, method)
+            ways[f"ceiling, {method}"] = partial(ceiling, in_flight=kind.in_flight[-1])
+        runs = Rounds(f"{kind.name} {one}", partial(fresh, kind, folder), args.repeat, say).run(ways)
         print(f"\n### {kind.name}, {one}, median rows/s of the copy phase\n")
-        for way, seconds in spent.items():
-            print(f"  {one.rows / median(seconds):>10,.0f}  {way}", flush=True)
+        for way, used in runs.items():
+            print(f"  {one.rows / median(u.copy_seconds for u in used):>10,.0f}  {way}", flush=True)
 
 
 def _copying(folder: Path, one: Shape, chunk_bytes: int, transfers: int) -> Callable[[str], Used]:
     return lambda uri: bm.vsync(folder, uri, one, chunk_bytes, transfers)
 
 
-def _sending(folder: Path, one: Shape, chunk_bytes: int, method: str, in_flight: int) -> Callable[[str], Used]:
-    return lambda uri: bm.ceiling(folder, uri, one, chunk_bytes, method, in_flight)
+def _plainly(folder: Path, one: Shape) -> Callable[[str], Used]:
+    return lambda uri: bm.plain(folder, uri, one)
+
+
+def _sending(folder: Path, one: Shape, chunk_bytes: int, method: str) -> Callable[..., Used]:
+    def send(uri: str, in_flight: int) -> Used:
+        return bm.ceiling(folder, uri, one, chunk_bytes, method, in_flight)
+
+    return send
 
 
 @contextmanager
-def fresh(kind: Kind, folder: Path) -> Iterator[str]:
+def fresh(kind: Kind, folder: Path) -> Iterator[tuple[str]]:
     """Run a fresh server that has taken some rows already; gives its address."""
     place = folder / "server"
     with kind.server(place) as server:
         bm.plain(folder, server.uri, WARMING)
         bm.drop_all(server.uri)
-        yield server.uri
+        yield (server.uri,)
     shutil.rmtree(place)
 
 

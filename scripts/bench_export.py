@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from bench_forward import DATABASE, NAME
 from bench_measure import MIB, Kind, Shape, Used
 from bench_milvus import RANGE_ROWS, fill
 from bench_report import Runs, Target
+from bench_rounds import Rounds
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -55,34 +57,21 @@ def measure_exports(
     bound = 300 + args.transfers * 5 * args.chunk_bytes / MIB
     for shape in args.shape:
         bm.make_file(folder, shape)
-        in_flight = args.in_flight or best_in_flight(args, kind, shape, folder, say)
-        runs = rounds(args, kind, shape, folder, in_flight, say)
+        rounds = Rounds(f"{kind.name} {shape}", partial(fresh, args, kind, shape, folder), args.repeat, say)
+        drain = partial(ceiling, args, shape, folder)
+        in_flight = args.in_flight or rounds.best(IN_FLIGHT, drain)
+        runs = rounds.run(
+            {
+                "vsync": partial(export, args, folder),
+                "plain": partial(plain, folder),
+                "ceiling": partial(drain, in_flight=in_flight),
+                "restore": partial(restore, args, folder),
+                "hdf5": partial(hdf5, args, shape, folder),
+            }
+        )
         print(f"\n{report.table(kind.name, shape, runs)}")
         print(f"the ceiling had {in_flight} in flight, vsync {args.transfers}\n")
         yield from targets(name, shape, runs, bound)
-
-
-def rounds(args: Namespace, kind: Kind, shape: Shape, folder: Path, in_flight: int, say: Callable[[str], None]) -> Runs:
-    """Run all contenders in turn, on a fresh server each round."""
-    contenders: dict[str, Callable[[str], Used]] = {
-        "vsync": lambda uri: export(args, folder, uri),
-        "plain": lambda uri: bm.measure([sys.executable, DRAIN, "plain", uri, "plain.h5"], folder),
-        "ceiling": lambda uri: ceiling(args, shape, folder, uri, in_flight),
-        "restore": lambda uri: restore(args, folder, uri),
-        "hdf5": lambda uri: bm.vsync(folder, uri, shape, args.chunk_bytes, args.transfers),
-    }
-    names = list(contenders)
-    runs: Runs = {name: [] for name in names}
-    for n in range(args.repeat):
-        turn = n % len(names)
-        with fresh(kind, shape, folder) as uri:
-            back_up(args, folder, uri)
-            for contender in names[turn:] + names[:turn]:
-                used = contenders[contender](uri)
-                runs[contender].append(used)
-                say(f"{kind.name} {shape} round {n + 1}: {contender} {took(used):.2f} s of {used.seconds:.2f} s")
-                bm.drop_all(uri)
-    return runs
 
 
 def took(used: Used) -> float:
@@ -90,15 +79,14 @@ def took(used: Used) -> float:
     return used.said["seconds"]
 
 
-def best_in_flight(args: Namespace, kind: Kind, shape: Shape, folder: Path, say: Callable[[str], None]) -> int:
-    """Try the ceiling with several ranges in flight; the fastest number is taken."""
-    least: dict[int, float] = {}
-    with fresh(kind, shape, folder) as uri:
-        for in_flight in IN_FLIGHT * min(2, args.repeat):
-            spent = took(ceiling(args, shape, folder, uri, in_flight))
-            least[in_flight] = min(spent, least.get(in_flight, spent))
-    say(f"{kind.name} {shape}: best seconds of the ceiling by ranges in flight: {least}")
-    return min(least, key=lambda n: least[n])
+def plain(folder: Path, uri: str) -> Used:
+    """Run the plain script."""
+    return bm.measure([sys.executable, DRAIN, "plain", uri, "plain.h5"], folder)
+
+
+def hdf5(args: Namespace, shape: Shape, folder: Path, uri: str) -> Used:
+    """Copy an HDF5 file of as many vectors."""
+    return bm.vsync(folder, uri, shape, args.chunk_bytes, args.transfers)
 
 
 def export(args: Namespace, folder: Path, uri: str) -> Used:
@@ -136,11 +124,12 @@ def ceiling(args: Namespace, shape: Shape, folder: Path, uri: str, in_flight: in
 
 
 @contextmanager
-def fresh(kind: Kind, shape: Shape, folder: Path) -> Iterator[str]:
-    """Run a fresh server that holds what is exported; gives its address."""
+def fresh(args: Namespace, kind: Kind, shape: Shape, folder: Path) -> Iterator[tuple[str]]:
+    """Run a fresh server that holds what is exported, and back it up; gives its address."""
     with kind.server(folder / "server") as server:
         fill(server.uri, shape)
-        yield server.uri
+        back_up(args, folder, server.uri)
+        yield (server.uri,)
     shutil.rmtree(folder / "server")
 
 

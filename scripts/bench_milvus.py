@@ -6,6 +6,7 @@ import shutil
 import sys
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import bench_report as report
 from bench_forward import DATABASE, NAME, collection
 from bench_measure import KINDS, MIB, Kind, Shape, Used
 from bench_report import Runs, Target
+from bench_rounds import Rounds
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -74,47 +76,20 @@ def measure_copies(args: Namespace, pair: str, folder: Path, say: Callable[[str]
     chosen = PAIRS[pair]
     bound = 300 + args.transfers * 5 * args.chunk_bytes / MIB
     for shape in args.shape:
-        in_flight = args.in_flight or best_in_flight(args, chosen, shape, folder, say)
-        runs = rounds(args, chosen, shape, folder, in_flight, say)
+        rounds = Rounds(f"{chosen.name} {shape}", partial(fresh, args, chosen, shape, folder), args.repeat, say)
+        forward = partial(ceiling, args, chosen, shape, folder)
+        in_flight = args.in_flight or rounds.best(chosen.in_flight, forward)
+        ways: dict[str, Callable[..., Used]] = {"vsync": partial(vsync, args, folder)}
+        ways |= {"plain": partial(plain, shape, folder)} if chosen.plain else {}
+        runs = rounds.run(ways | {"ceiling": partial(forward, in_flight=in_flight)})
         print(f"\n{report.table(chosen.name, shape, runs)}")
         print(f"the ceiling had {in_flight} in flight, vsync {args.transfers}\n")
         yield from targets(pair, shape, runs, bound)
 
 
-def rounds(args: Namespace, pair: Pair, shape: Shape, folder: Path, in_flight: int, say: Callable[[str], None]) -> Runs:
-    """Run all contenders in turn, on fresh servers each round."""
-    contenders: dict[str, Callable[[str, str], Used]] = {
-        "vsync": lambda source, target: vsync(args, folder, source, target),
-        "plain": lambda source, target: bm.measure(
-            [sys.executable, FORWARD, "plain", source, target, shape.dim], folder
-        ),
-        "ceiling": lambda source, target: ceiling(args, pair, shape, folder, source, target, in_flight),
-    }
-    if not pair.plain:
-        del contenders["plain"]
-    names = list(contenders)
-    runs: Runs = {name: [] for name in names}
-    for n in range(args.repeat):
-        turn = n % len(names)
-        with fresh(args, pair, shape, folder) as (source, target):
-            for contender in names[turn:] + names[:turn]:
-                used = contenders[contender](source, target)
-                runs[contender].append(used)
-                say(f"{pair.name} {shape} round {n + 1}: {contender} {used.copy_seconds:.2f} s of {used.seconds:.2f} s")
-                bm.drop_all(target)
-    return runs
-
-
-def best_in_flight(args: Namespace, pair: Pair, shape: Shape, folder: Path, say: Callable[[str], None]) -> int:
-    """Try the ceiling with several ranges in flight; the fastest number is taken."""
-    least: dict[int, float] = {}
-    with fresh(args, pair, shape, folder) as (source, target):
-        for in_flight in pair.in_flight * min(2, args.repeat):
-            used = ceiling(args, pair, shape, folder, source, target, in_flight)
-            least[in_flight] = min(used.copy_seconds, least.get(in_flight, used.copy_seconds))
-            bm.drop_all(target)
-    say(f"{pair.name} {shape}: best seconds of the ceiling by ranges in flight: {least}")
-    return min(least, key=lambda n: least[n])
+def plain(shape: Shape, folder: Path, source: str, target: str) -> Used:
+    """Run the plain script."""
+    return bm.measure([sys.executable, FORWARD, "plain", source, target, shape.dim], folder)
 
 
 def vsync(args: Namespace, folder: Path, source: str, target: str) -> Used:
