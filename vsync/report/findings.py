@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import defaultdict
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
-from typing_extensions import Self
-
 from vsync.applying.events import Waiting
 from vsync.checking import findings as f
-from vsync.report.console import console
+from vsync.report.bars import Bars
 from vsync.report.jsonl import say, say_event
 from vsync.report.words import many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import TracebackType
     from typing import TextIO
+
+    from rich.progress import TaskID
 
     from vsync.compare import Checked
     from vsync.report.words import Line
@@ -82,7 +79,7 @@ def checked_lines(checked: Checked, shown: Mapping[str, Sequence[f.Finding]]) ->
     yield "bold", verdict
 
 
-class CheckReport:
+class CheckReport(Bars):
     """A report for :func:`vsync.check`: call it with events, between ``with``.
 
     Every finding goes into ``combined`` as it comes, and as JSON to stdout; ``shown`` keeps the first of each
@@ -90,32 +87,12 @@ class CheckReport:
     """
 
     def __init__(self, every: float, combined: TextIO | None, *, as_json: bool) -> None:
+        super().__init__(every, drawn=not as_json)
         self.shown: defaultdict[str, list[f.Finding]] = defaultdict(list)
-        self._combined, self._as_json, self._every = combined, as_json, every
-        self._console = console(stderr=True)
+        self._combined, self._as_json = combined, as_json
         self._lock = threading.Lock()
-        self._bars = self._console.is_terminal and not as_json
-        self._said = time.monotonic()
         self._rows = self._total = 0
         self._task: TaskID | None = None
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=32),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            transient=True,
-            disable=not self._bars,
-        )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def __call__(self, event: f.Event | Waiting) -> None:
         """Take one event; called from any thread."""
@@ -160,9 +137,5 @@ class CheckReport:
         note = f"{self._rows:,} / {self._total:,} rows of both sides"
         if self._task is not None:
             self._progress.update(self._task, completed=self._rows, note=note)
-        elif not self._as_json and time.monotonic() - self._said >= self._every:
-            self._said = time.monotonic()
-            self._say(f"  {address}   {note}")
-
-    def _say(self, text: str) -> None:
-        self._progress.console.print(text)
+        elif not self._as_json:
+            self._say_sometimes(f"  {address}   {note}")

@@ -1,4 +1,4 @@
-"""An apply as it goes: bars on a terminal, a line every so often elsewhere. Everything here goes to stderr."""
+"""An apply as it goes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
-from typing_extensions import Self
-
 from vsync.applying import events as e
-from vsync.report.console import console
+from vsync.report.bars import Bars
 from vsync.report.words import duration, many, settled_line, size
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from rich.progress import TaskID
 
 WAITING_SECONDS = 5.0
 """How often at most it is said that the target is waited for: several requests wait at the same time."""
@@ -44,39 +41,18 @@ class _Rate:
         return (last[1] - first[1]) / seconds, (last[2] - first[2]) / seconds
 
 
-class ProgressReport:
+class ProgressReport(Bars):
     """A report for :func:`vsync.applying`: call it with events, between ``with``."""
 
     def __init__(self, every: float) -> None:
-        self._console = console(stderr=True)
-        self._every = every
-        self._bars = self._console.is_terminal
+        super().__init__(every)
         self._lock = threading.Lock()
         self._rate = _Rate()
         self._total = e.RunBegan(0, 0, 0, 0, 0)
         self._rows = self._bytes = self._chunks = 0
-        self._said = time.monotonic()
         self._waited = -math.inf
         self._task: TaskID | None = None
         self._step: TaskID | None = None
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=32),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            transient=True,
-            disable=not self._bars,
-        )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def pause(self) -> None:
         """Take the bars away, for a question."""
@@ -167,11 +143,3 @@ class ProgressReport:
             self._say(f"  copied {self._rows:,} rows in {many(self._chunks, 'chunk')}")
         else:
             self._say_sometimes(f"  {event.address}   {note}")
-
-    def _say_sometimes(self, text: str) -> None:
-        if not self._bars and time.monotonic() - self._said >= self._every:
-            self._said = time.monotonic()
-            self._say(text)
-
-    def _say(self, text: str) -> None:
-        self._progress.console.print(text)
