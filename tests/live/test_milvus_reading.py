@@ -216,12 +216,37 @@ def test_two_entities_of_one_key_are_counted_and_one_of_them_is_given(target: En
         reader = milvus.reader(SPLIT, None)
         assert scanned(reader) == list(range(11_000))
         assert scanned(in_small_pages(milvus.reader(SPLIT, None), 2_000)) == list(range(11_000))
-        assert reader.read(EVERYTHING, ["id", "v"]).column("id").to_pylist() == list(range(11_000))
+        for known in (0, 11_000, 12_000):
+            read_ = reader.read(EVERYTHING, ["id", "v"], rows=known)
+            assert read_.column("id").to_pylist() == list(range(11_000))
         assert sorted(reader.fetch(pa.array(range(12_000)), ["v", "id"]).column("id").to_pylist()) == [*range(11_000)]
         doubles = target.kind == "milvus-2.3.5"
         assert reader.count(EVERYTHING) == (30_000 if doubles else 11_000)
         assert reader.count(KeyRange(10_990, 20_000)) == 10
         assert reader.count(KeyRange(3_990, 4_010)) == (70 if doubles else 20)
+
+
+@QUICK_ON_LITE
+def test_a_range_is_counted_only_where_it_has_changed(target: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(target) as milvus:
+        make(milvus, SPLIT)
+        send(milvus, SPLIT, rows(SPLIT, pa.array(range(3_000))))
+        reader, counted = milvus.reader(SPLIT, None), list[str]()
+        count = reader.count_where
+
+        def noted(expression: str) -> int:
+            counted.append(expression)
+            return count(expression)
+
+        monkeypatch.setattr(reader, "count_where", noted)
+        for known, expected in {2_000: 0, 1_999: 1, 2_001: 1, 100_000: 1}.items():
+            counted.clear()
+            got = reader.read(KeyRange(500, 2_500), ["id"], rows=known)
+            assert got.column("id").to_pylist() == list(range(500, 2_500))
+            assert len(counted) == (0 if reader.holds.short_page_is_last else expected)
+        assert reader.read(KeyRange(5_000), ["id"], rows=7).num_rows == 0
+        monkeypatch.setattr(read, "ANSWER_BYTES", 50_000)  # rows of 24 bytes: more than an answer shall hold
+        assert reader.read(KeyRange(0), ["id", "v"], rows=3_000).num_rows == 3_000
 
 
 def test_the_newest_rows_are_there_however_weak_the_consistency(target: Endpoint) -> None:

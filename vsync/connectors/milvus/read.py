@@ -3,7 +3,9 @@
 A server gives some of many rows and does not say which. Two questions are safe: for all rows of a range at once, where
 a count has shown that an answer holds them; and for a page of the first rows of every segment (``keys.PAGED``), the
 next one behind its last key, until one is empty. A page for each segment costs too much where a range is small, and a
-count for each page where it is large: so pages are asked for while much is left, and then the rest at once.
+count for each page where it is large: so pages are asked for while much is left, and then the rest at once. A range of
+which it is known how many keys it had is asked for first, and counted only where the answer has not as many: a count
+looks at every row of the collection.
 
 Every question is as of a timestamp of the server, for which it waits once: without it a collection that is not
 strongly consistent leaves out its newest rows. Newer servers answer as of that very time, and forget in the end what
@@ -65,10 +67,10 @@ class MilvusReader:
         # Not a generator: an error would end it, and the next block would seem to be none.
         return map(methodcaller("column", 0), _Scan(self, KeyRange(), [self._collection.primary]))
 
-    def read(self, within: KeyRange, fields: Sequence[str]) -> pa.RecordBatch:
-        """Read the rows of a range, ascending by key."""
+    def read(self, within: KeyRange, fields: Sequence[str], *, rows: int = 0) -> pa.RecordBatch:
+        """Read the rows of a range, ascending by key; ``rows`` is how many there were, where that is known."""
         wanted = self._fields(fields)
-        return _joined(_Scan(self, within, wanted), wanted).select(list(fields))
+        return _joined(_Scan(self, within, wanted, rows), wanted).select(list(fields))
 
     def scan(self, within: KeyRange, fields: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Read the rows of a range in blocks, ascending by key."""
@@ -151,15 +153,15 @@ class MilvusReader:
 
 
 class _Scan:
-    """The rows of a range in blocks, ascending by key; ``fields`` begin with the key.
+    """The rows of a range in blocks, ascending by key; ``fields`` begin with the key, ``rows`` is how many there were.
 
     Where it raised a TransientError it may be asked again for the same block.
     """
 
-    def __init__(self, reader: MilvusReader, within: KeyRange, fields: Sequence[Field]) -> None:
+    def __init__(self, reader: MilvusReader, within: KeyRange, fields: Sequence[Field], rows: int = 0) -> None:
         self._reader, self._within, self._fields = reader, within, fields
         self._limit = reader.most(fields)
-        self._left = 0
+        self._left, self._guess = 0, rows
         self._last: Key | None = None
         self._done = False
 
@@ -178,17 +180,23 @@ class _Scan:
         """Ask for all that is left, or for a page of it; in smaller pages where the answer is too large."""
         exact = self._reader.holds.short_page_is_last
         rest = keys.within(self._fields[0], self._within.lo, self._within.hi, after=self._last)
-        whole = not exact and self._few_left(rest)
-        if whole and not self._left:
+        guess, self._guess = self._guess, 0
+        guessed = not exact and 0 < guess <= self._few
+        whole = guessed or (not exact and self._few_left(rest))
+        if whole and not (guessed or self._left):
             return None
         limit, order = (keys.WINDOW, keys.ORDERED) if whole else (self._limit, keys.PAGED)
         try:
             rows = self._in_order(self._reader.ask(rest, self._fields, limit, order), sort=whole)
         except TooLargeError as error:
+            if guessed:
+                return self._block()
             asked = self._left if whole else self._limit
             if asked == 1:
                 raise self._reader.one_row_too_large() from error
             self._limit = asked // 2
+            return self._block()
+        if guessed and rows.num_rows != guess and rows.num_rows != self._reader.count_where(rest):
             return self._block()
         if whole and rows.num_rows == limit:
             self._left = limit  # more have come since they were counted, and some are not in the answer: in pages, then
@@ -197,12 +205,16 @@ class _Scan:
         self._done = (whole or exact) and rows.num_rows < limit
         return rows
 
+    @property
+    def _few(self) -> int:
+        """So many rows an answer holds, and is not full."""
+        return min(self._limit, keys.WINDOW - 1)
+
     def _few_left(self, rest: str) -> bool:
         """Tell whether an answer holds what is left."""
-        few = min(self._limit, keys.WINDOW - 1)
-        if self._left <= few:
+        if self._left <= self._few:
             self._left = self._reader.count_where(rest)
-        return self._left <= few
+        return self._left <= self._few
 
     def _in_order(self, rows: pa.RecordBatch, *, sort: bool) -> pa.RecordBatch:
         if sort and not _ascending(rows.column(0)):

@@ -102,7 +102,7 @@ class MilvusSource:
             what = f"rows {bounds.lo} to {bounds.hi} were asked for: a collection is read by ranges of keys"
             raise SourceError(what, where=self._locator)
         with self._told():
-            rows = self._reader.read(bounds.keys, list(dict.fromkeys(columns)))
+            rows = self._reader.read(bounds.keys, list(dict.fromkeys(columns)), rows=bounds.rows)
             if live.collection_id(self._client, self._name) != self._id:
                 raise SourceChangedError("is another collection than the one that was opened", where=self._locator)
         return pa.RecordBatch.from_arrays([rows.column(name) for name in columns], names=list(columns))
