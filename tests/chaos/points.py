@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROOM = Path(vsync.__file__).parent
 
-NEVER = {"checked", "overtaken", "ShowCollections"}
+NEVER = {"checked", "overtaken", "written_over", "ShowCollections"}
 """What no apply of one's own data does: vsync check, a mirror of other data (test_export_kill.py), vsync init."""
 ONLY: dict[str, set[str]] = {
     # Requests that not every server is sent, and those that are.

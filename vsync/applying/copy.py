@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsync.applying.events import ChunkAcked, ChunkFailed, Report, Stopping
 from vsync.errors import BadRowsError, LimitError, TransientError, VsyncError
+from vsync.planning.known import left_out
 from vsync.state.journal import Journal, Outcome
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class Copier:
             task.chunk.n,
             session=task.to.session,
             there_mask=prepared.there_mask,
+            left_out=left_out(task.chunk.dropped),
         )
 
     def _take(self, task: Task, future: Future[Prepared], ready: deque[Prepared]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from vsync.applying.events import Grew
 from vsync.connectors.base import Bounds, KeyRange
-from vsync.planning.build import losers_within
+from vsync.planning.facts import losers_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -29,9 +29,9 @@ DELETED_AT_ONCE = 8_000
 
 
 def overtake(run: Run) -> None:
-    """Have nothing count any more that was brought where rows of other data are written over it.
+    """Have nothing count any more that was brought where rows of other data are written over it, or it is deleted.
 
-    Else a copy that was stopped would go on, once its data is there again, and trust in rows that are others now.
+    Else a copy would go on, or be taken for done, once its data is there again, and trust in rows that are others now.
     """
     units = run.plan.units
     written = [units[step.unit].destination for step in run.plan.steps if isinstance(step, RewriteRows)]
@@ -40,6 +40,12 @@ def overtake(run: Run) -> None:
         known = run.facts.sessions.get(address)
         if known is not None and known.content != run.plan.destination(address).content:
             run.journal.overtaken(run.key, address)
+    copied = [units[step.unit].destination for step in run.plan.steps if isinstance(step, CopyChunk)]
+    for address in dict.fromkeys([*written, *deleted, *copied]):
+        to = run.plan.destination(address)
+        by_key = not run.plan.collections[to.collection].primary.auto_id
+        if by_key and (address in deleted or to.replaces):
+            run.journal.written_over(run.key, address, [u for u in units if u.destination == address])
 
 
 def repair(run: Run, step: DeleteRows | RewriteRows | Recount) -> None:

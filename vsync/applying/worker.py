@@ -221,7 +221,7 @@ def _kept(task: Task, rows: pa.RecordBatch, mask: bytes | None) -> bytes | None:
 def _displaced(task: Task, rows: pa.RecordBatch) -> pa.Array | None:
     """Give the keys of an upsert into a collection that held rows, or may have: they can be in any partition."""
     key, to = task.collection.primary, task.to
-    if not to.replaces or key.auto_id or not rows.num_rows or not (to.probe or to.before is None):
+    if not to.replaces or key.auto_id or not rows.num_rows or not (to.probe or to.before != 0):
         return None
     return rows.column(key.name)
 

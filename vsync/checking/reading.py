@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vsync.checking.findings import RowsRead
 from vsync.connectors.base import Bounds, KeyRange
 from vsync.errors import TargetError, TransientError
-from vsync.planning.build import losers_within
+from vsync.planning.facts import losers_within
 from vsync.planning.origins import mapping_of
 from vsync.rows import arrow_type, bad_rows_error, columns_of, take_rows
 from vsync.rows.digest import field_digests

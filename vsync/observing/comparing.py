@@ -13,9 +13,9 @@ from vsync.applying.settings import TRANSFERS
 from vsync.checking import Checks, Ways, check_sides, mend_of, side_of
 from vsync.checking.findings import Found
 from vsync.planning.diff import forces_replacement
+from vsync.planning.known import goes_on
 from vsync.planning.mend import MOST_ROWS, Mend
-from vsync.planning.rows import moved
-from vsync.planning.steps import DeleteRows, Recount, RewriteRows
+from vsync.planning.steps import DeleteRows, Recount, RewriteRows, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,8 +58,8 @@ def _sides(spec: Spec, name: str, wanted: Wanted, facts: Facts, choice: Choice) 
         lives = any(u.lives for u in side.units)
         again = session is not None and session.done and lives and side.write in {"upsert", "overwrite"}
         units = [u for u in facts.units if u.unit.destination == destination]
-        goes_on = session is not None and not session.done and not moved(units, facts.journal)
-        mirrors = side.write == "mirror" and not goes_on
+        content = content_key([u.unit.key for u in units])
+        mirrors = side.write == "mirror" and not goes_on(content, side.write, session, units, facts.journal)
         whole = all(choice.takes_data(d.address, destination) for d in data)
         if rows and whole and (mirrors or again):
             yield side

@@ -55,7 +55,7 @@ def gather(
         if len(problems) > missing:
             continue
         live = target_facts.live.get(name)
-        unfinished = journal_facts.unfinished(name, live)
+        unfinished = journal_facts.unfinished(name, live) or name in target_facts.unfinished
         found = want(spec, name, items, live, target.nearest, unfinished=unfinished)
         wanted[name] = found
         if found.problems:
@@ -92,5 +92,5 @@ def _target_facts(spec: Spec, target: Target, journal: JournalFacts) -> TargetFa
         judge=target.conflicts,
         same_index=target.same,
         keeps=target.keeps,
-        unfinished=target.unfinished(list(spec.collections)),
+        unfinished=frozenset(name for name in spec.collections if target.unfinished([name])),
     )

@@ -206,19 +206,22 @@ def _content(
 ) -> str:
     """Give the content a file is known by.
 
-    Samples that are equal under another time are not proof: the chunks that are done are hashed again, and only if all
-    are as they were is it the same content. Otherwise it is told apart by its time, for its samples cannot.
+    Samples that are equal under another time, or another name, are not proof: the chunks that are done are hashed
+    again, and only if all are as they were is it the same content. Otherwise it is told apart by its time, for its
+    samples cannot.
     """
     now = description.fingerprint
     recorded = known.facts.files.get((data.address, path))
-    if recorded is None or recorded.content.partition("@")[0] != now.content:
-        return now.content
-    if recorded.modified == now.modified or known.journal is None:
-        return recorded.content
-    key = unit_key(data.destination, origins, recorded.content)
+    is_new = recorded is None or recorded.content.partition("@")[0] != now.content
+    content = now.content if recorded is None or is_new else recorded.content
+    key = unit_key(data.destination, origins, content)
+    if is_new and all(key != brought for brought, *_ in known.facts.brought):
+        return content
+    if known.journal is None or (recorded is not None and not is_new and recorded.modified == now.modified):
+        return content
     for bounds, was in known.journal.digests(known.target.identity, key):
         batch = source.read(bounds, columns_of(data.mapping))
         rows = take_rows(batch, bounds.lo, data.mapping, known.target.rules).rows
         if digest(rows) != was:
             return f"{now.content}@{now.modified}"
-    return recorded.content
+    return content

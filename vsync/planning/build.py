@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_left
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vsync.connectors.base import KeyRange
 from vsync.errors import Problem
 from vsync.planning import ledger
 from vsync.planning.diff import Difference, diff
@@ -37,7 +35,6 @@ from vsync.planning.steps import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from vsync.connectors.base import Bounds, Key
     from vsync.planning.choice import Choice
     from vsync.planning.facts import Facts, UnitFacts
     from vsync.planning.wanted import Wanted
@@ -112,7 +109,7 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
         wanted.declared,
         live,
         load=True if wish.load is None and Owed("load", name, name) in facts.journal.owed else wish.load,
-        unfinished=facts.journal.unfinished(name, live),
+        unfinished=facts.journal.unfinished(name, live) or name in facts.target.unfinished,
         allow_destroy=address in choice.allow_destroy,
         same_index=facts.target.same_index,
         where=partial(spec.where, "collections", name),
@@ -198,7 +195,7 @@ def _bring_all(
             base=base,
             live=live,
             rows=_rows_there(live, partition),
-            ours=ours,
+            ours=ours and (destination in facts.journal.sessions or facts.journal.unfinished(name, live)),
             auto_id=wanted.effective.primary.auto_id,
             allowed=destination in choice.allow_destroy,
             whole=len(data) == len(all_data),
@@ -206,6 +203,7 @@ def _bring_all(
             restart=frozenset(u.unit.key for u in units if choice.restarts(u.unit.address, u.unit.destination)),
             found=facts.compared.get(destination),
             may_delete=wish.may_delete(_rows_there(live, partition) or 0),
+            present=frozenset(u.unit.key for u in facts.units),
         )
         yield bring(standing, units, facts.journal)
 
@@ -259,15 +257,7 @@ def _copies(draft: _Draft, brought: Brought, units: Sequence[UnitFacts]) -> Iter
         draft.units.append(u.unit)
         for n in brought.pending.get(u.unit.key, ()):
             bounds = u.bounds[n]
-            yield CopyChunk(index, n, bounds.lo, bounds.hi, losers_within(u.losers, bounds), bounds.keys)
-
-
-def losers_within(losers: Sequence[Key], bounds: Bounds) -> tuple[Key, ...]:
-    """Give those of a unit's losers, ascending, that a chunk holds: numbers of rows of a file, keys of a collection."""
-    within = bounds.keys or KeyRange(bounds.lo, bounds.hi)
-    first = 0 if within.lo is None else bisect_left(losers, within.lo)
-    last = len(losers) if within.hi is None else bisect_left(losers, within.hi)
-    return tuple(losers[first:last])
+            yield CopyChunk(index, n, bounds.lo, bounds.hi, u.losers_within(bounds), bounds.keys)
 
 
 def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:

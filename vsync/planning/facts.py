@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vsync.connectors.base import KeyRange
 from vsync.planning.steps import DEFAULT_PARTITION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from vsync.connectors.base import Bounds, Key
     from vsync.errors import Problem
@@ -34,6 +36,18 @@ class UnitFacts:
     unfit: int = 0
     moves: bool = False
 
+    def losers_within(self, bounds: Bounds) -> tuple[Key, ...]:
+        """Give those of its losers that a chunk holds."""
+        return losers_within(self.losers, bounds)
+
+
+def losers_within(losers: Sequence[Key], bounds: Bounds) -> tuple[Key, ...]:
+    """Give those of a unit's losers, ascending, that a chunk holds: numbers of rows of a file, keys of a collection."""
+    within = bounds.keys or KeyRange(bounds.lo, bounds.hi)
+    first = 0 if within.lo is None else bisect_left(losers, within.lo)
+    last = len(losers) if within.hi is None else bisect_left(losers, within.hi)
+    return tuple(losers[first:last])
+
 
 OVERTAKEN = "overtaken"
 """The content of a session over whose rows those of other data were written."""
@@ -48,7 +62,7 @@ class SessionFacts:
     ``checked_how``: ``keys`` or ``content``.
     ``partial``: not all that is left of it is known, for the state is a backup brought back, part of it was forgotten,
     or the destination was about to be emptied. ``uneven``: the count at its end was not what it should be, which
-    ``left`` is.
+    ``left`` is. ``write`` is how it wrote.
     """
 
     epoch: int
@@ -65,6 +79,7 @@ class SessionFacts:
     partial: bool = False
     uneven: bool = False
     ended: str | None = None
+    write: str = ""
 
     @property
     def overtaken(self) -> bool:
@@ -108,6 +123,9 @@ class JournalFacts:
     ``None`` where it was stopped before it learned it. ``acked`` and ``in_doubt`` map a unit's key to the numbers of
     its chunks in the destination's present epoch. ``files`` maps a unit's address and path to what it last was. To the
     collections ``partial`` more rows may have been brought than is known, for the state is a backup brought back.
+    ``left_out`` maps a unit's key to its chunks of which rows lost a collision, and these to which: see
+    :func:`vsync.planning.known.left_out`. ``brought`` are the units of which chunks were sent in the present epoch:
+    key, destination, path and content. ``left_alone`` are the destinations where rows of others kept their place.
     """
 
     collections: dict[str, bool] = field(default_factory=dict)
@@ -118,6 +136,9 @@ class JournalFacts:
     files: dict[tuple[str, str], FileFacts] = field(default_factory=dict)
     owed: frozenset[Owed] = frozenset()
     partial: frozenset[str] = frozenset()
+    left_out: dict[str, dict[int, str]] = field(default_factory=dict)
+    brought: tuple[tuple[str, str, str, str], ...] = ()
+    left_alone: frozenset[str] = frozenset()
 
     def owns(self, collection: str, live: LiveCollection | None) -> bool:
         """Tell whether vsync made what is there: not where somebody dropped that and made another under its name."""
@@ -134,7 +155,8 @@ class JournalFacts:
 class TargetFacts:
     """What was observed of the target, and its pure judgements.
 
-    ``keeps``: it neither indexes nor loads. ``unfinished``: something was written to it that is not sealed.
+    ``keeps``: it neither indexes nor loads. ``unfinished`` are the collections of which something was
+    written that is not sealed.
     """
 
     identity: str
@@ -146,7 +168,7 @@ class TargetFacts:
     judge: Callable[[Collection], list[Problem]]
     same_index: Callable[[Index, Index], bool]
     keeps: bool = False
-    unfinished: bool = False
+    unfinished: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from vsync.errors import Problem
-from vsync.planning import mirror
-from vsync.planning.facts import FileFacts, JournalFacts, SessionFacts, UnitFacts
+from vsync.planning import known, mirror
 from vsync.planning.mend import MOST_ROWS
 from vsync.planning.steps import Change, Destination, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vsync.planning.facts import JournalFacts, SessionFacts, UnitFacts
     from vsync.planning.mend import Mend
     from vsync.schema import LiveCollection
 
@@ -45,7 +45,7 @@ class Standing:
 
     ``whole`` says that all its data takes part, rather than what ``--only`` and ``--except`` chose. ``restart`` are the
     keys of units whose rows are copied again although they are done. ``found`` is what differs from its data, where
-    that was compared, ``may_delete`` how many of its rows mirroring may delete.
+    that was compared, ``may_delete`` how many of its rows mirroring may delete. ``present`` are the keys of all units.
     """
 
     base: Destination
@@ -59,6 +59,7 @@ class Standing:
     restart: frozenset[str] = frozenset()
     found: Mend | None = None
     may_delete: int = 0
+    present: frozenset[str] = frozenset()
 
     @property
     def holds(self) -> bool:
@@ -118,7 +119,9 @@ def _skip(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], jo
 
 def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     base = at.base
-    if old is not None and old.content == base.content and not at.restart:
+    others = old is not None and old.write not in {"", "overwrite"} and old.before != 0  # are there, and would stay
+    same = old is not None and old.content == base.content and not others
+    if old is not None and same and not at.restart and known.as_sent(units, journal):
         if not old.done:
             return _work(replace(base, probe=old.probe, before=old.before), units, journal)
         if at.rows is None or old.left is None or at.rows == old.left:
@@ -147,7 +150,6 @@ def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
 
 
 def _mirror(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
-    first_copy = old is not None and not old.done
     if not at.whole:
         problem = Problem(
             f"{at.base.address} is mirrored from all its data together, and only a part of it was chosen",
@@ -155,7 +157,7 @@ def _mirror(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], 
             "choose the whole collection or partition with --only",
         )
         return _refused(at.base, problem)
-    if at.rows is None and not first_copy and not at.ours:
+    if at.rows is None and not at.ours and not known.goes_on(at.base.content, at.base.write, old, units, journal):
         return _refused(at.base, _not_loaded(at))
     return _append(at, old, units, journal)
 
@@ -184,11 +186,15 @@ def _mend(
 
 
 def _append(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
+    otherwise = known.copied_otherwise(at.base, units, journal, at.present) if at.auto_id and at.holds else None
+    if otherwise is not None:
+        why = f"{otherwise.unit.path}, its mapping or its partition changed since rows of it were copied"
+        return _refused(at.base, _cannot_repeat(at, why))
     if old is None:
         return _first(at, units, journal)
     # What a session that asks for keys wrote, and no longer knows of, would be taken for there before it began.
-    goes_on = not old.done and not (old.partial and old.probe)
-    if goes_on and not at.restart and not moved(units, journal):
+    trusted = not at.restart and not (old.partial and old.probe)
+    if trusted and known.goes_on(at.base.content, at.base.write, old, units, journal, auto_id=at.auto_id):
         return _work(replace(at.base, probe=old.probe, before=old.before), units, journal)
     return _again(at, old, units, journal)
 
@@ -209,8 +215,8 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
     Then rows of the files as they were are there: a session of its own counts them as there before.
     """
     gone = at.rows is not None and old.left is not None and at.rows < old.left
-    pending = at.restart or not all(len(journal.acked.get(u.unit.key, ())) == len(u.bounds) for u in units)
-    changed = moved(units, journal)
+    pending = at.restart or not all(len(known.done(u, journal)) == len(u.bounds) for u in units)
+    changed = known.moved(units, journal)
     if at.auto_id and at.holds and (changed or at.restart):
         why = f"{changed[0].unit.path} changed since its rows were copied" if changed else "its rows are there already"
         return _refused(at.base, _cannot_repeat(at, why))
@@ -225,7 +231,9 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
         return replace(made, changes=(Change("warn", at.base.address, text, (), at.where), *made.changes))
     # What a source holds again, that held something else in between, was written over.
     stale = at.base.write in {"upsert", "mirror"} and any(journal.acked.get(u.unit.key) for u in changed)
-    epoch = stale or old.overtaken
+    # So was what it did not write for others had its key, where their rows are to be replaced now.
+    kept = at.base.replaces and at.base.address in journal.left_alone
+    epoch = stale or kept or old.overtaken
     if not pending and old.done and not epoch:
         return _same(at, old, units, lives=any(u.unit.lives for u in units))
     all_ours = at.ours and not old.done and old.before == 0
@@ -290,8 +298,8 @@ def _work(
     pending: dict[str, tuple[int, ...]] = {}
     changes = []
     for u in units:
-        acked = journal.acked.get(u.unit.key, frozenset()) if same_epoch else frozenset()
-        in_doubt = journal.in_doubt.get(u.unit.key, frozenset()) if same_epoch else frozenset()
+        acked = known.done(u, journal) if same_epoch else frozenset[int]()
+        in_doubt = known.doubted(u, journal) if same_epoch else frozenset[int]()
         pending[u.unit.key] = tuple(n for n in range(len(u.bounds)) if n not in acked or u.unit.key in again)
         restarted = len(acked) if u.unit.key in again else 0
         changes.append(_copy_change(u, destination, pending[u.unit.key], len(in_doubt), journal, restarted))
@@ -321,8 +329,8 @@ def _copy_change(
         details.append(f"restarts: {restarted:,} of {total:,} chunks were done, and all are copied again")
     elif in_doubt:
         details.append(f"resumes: {in_doubt} chunks in doubt are sent again")
-    was = _was(u, journal)
-    if _differs(u, was):
+    was = known.was(u, journal)
+    if known.differs(u, was):
         details.append(f"changed: {u.unit.rows:,} rows, were {was.rows:,}")
     if u.moves:
         details.append("not as of one moment: what is written there meanwhile may come along")
@@ -336,24 +344,6 @@ def _copy_change(
     into = f" -> {destination.partition}" if destination.partition not in {None, "_default"} else ""
     nbytes = round(u.unit.nbytes * rows / u.unit.rows) if u.unit.rows else 0
     return Change("copy", u.unit.address, f"{u.unit.path}{into}", tuple(details), None, rows, nbytes, len(pending))
-
-
-def moved(units: Sequence[UnitFacts], journal: JournalFacts) -> list[UnitFacts]:
-    """Give the sources that are not as an apply last saw them."""
-    return [u for u in units if _differs(u, _was(u, journal))]
-
-
-def _differs(u: UnitFacts, was: FileFacts) -> bool:
-    """Whether a source is another one than it was. Of a collection each session has a cut of its own."""
-    now = u.unit.content
-    if not u.unit.lives:
-        return was.content != now
-    return was.content.partition("@")[0] != now.partition("@")[0]
-
-
-def _was(u: UnitFacts, journal: JournalFacts) -> FileFacts:
-    """Give the file as an apply last saw it: as it is now, if none did."""
-    return journal.files.get((u.unit.address, u.unit.path), FileFacts(u.unit.content, u.unit.rows, u.unit.modified))
 
 
 def _cannot_begin(at: Standing) -> Problem | None:

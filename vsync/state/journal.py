@@ -199,12 +199,25 @@ class Journal(View):
                     " (SELECT max(session) FROM sessions WHERE target = ? AND destination = ?)",
                     [target, destination, target, destination],
                 )
-            self._db.conn.executemany(
-                "UPDATE chunks SET state = 'pending', session = NULL, there_mask = NULL, read = NULL, written = NULL,"
-                " there = NULL, rejected = NULL, dropped = NULL, key_ranges = NULL, digest = NULL"
-                " WHERE state = 'acked' AND target = ? AND unit = ?",
-                [(target, u.key) for u in units],
-            )
+            self._undo(target, [u.key for u in units])
+
+    def _undo(self, target: str, units: Sequence[str]) -> None:
+        """Have no chunk of these units be done."""
+        self._db.conn.executemany(
+            "UPDATE chunks SET state = 'pending', session = NULL, there_mask = NULL, read = NULL, written = NULL,"
+            " there = NULL, rejected = NULL, dropped = NULL, key_ranges = NULL, digest = NULL, left_out = ''"
+            " WHERE state = 'acked' AND target = ? AND unit = ?",
+            [(target, key) for key in units],
+        )
+
+    def written_over(self, target: str, destination: str, units: Sequence[Unit]) -> None:
+        """Forget what other units than these brought: its rows are about to be deleted, or written over."""
+        keys = {unit.key for unit in units}
+        found = self._all("SELECT key FROM units WHERE target = ? AND destination = ?", [target, destination])
+        others = [key for (key,) in found if key not in keys]
+        if others:
+            with self._commit("written_over"):
+                self._undo(target, others)
 
     def overtaken(self, target: str, destination: str) -> None:
         """End the copy of some data: rows of other data are about to be written over its rows, outside of chunks."""
@@ -245,11 +258,14 @@ class Journal(View):
             )
 
     def saw(self, target: str, units: Sequence[Unit]) -> None:
-        """Record the times of files whose content was compared and is the same, and how they are mapped."""
+        """Record the names and times of files whose content was compared and is the same, and how they are mapped."""
         with self._commit("saw"):
             self._db.conn.executemany(
-                "UPDATE units SET modified = ?, origins = ? WHERE target = ? AND key = ?",
-                [(u.modified, json.dumps(u.origins, ensure_ascii=False), target, u.key) for u in units],
+                "UPDATE units SET address = ?, path = ?, modified = ?, origins = ? WHERE target = ? AND key = ?",
+                [
+                    (u.address, u.path, u.modified, json.dumps(u.origins, ensure_ascii=False), target, u.key)
+                    for u in units
+                ],
             )
 
     # -- the chunk protocol ---------------------------------------------------------------------------------
@@ -258,13 +274,18 @@ class Journal(View):
         """Commit all transitions made inside as one transaction: a commit is a write to the disk, and waits for it."""
         return self._commit("together")
 
-    def sent(self, target: str, unit: str, epoch: int, n: int, *, session: int, there_mask: bytes | None) -> None:
-        """Commit that a chunk's requests go out now; from here until ``acked`` it is in doubt."""
+    def sent(
+        self, target: str, unit: str, epoch: int, n: int, *, session: int, there_mask: bytes | None, left_out: str = ""
+    ) -> None:
+        """Commit that a chunk's requests go out now; from here until ``acked`` it is in doubt.
+
+        ``left_out`` digests its rows that are not sent: see :func:`vsync.planning.known.left_out`.
+        """
         self._write(
             "sent",
             "UPDATE chunks SET state = 'sent', session = ?, attempt = attempt + 1, there_mask = ?, sent = ?,"
-            " error = NULL WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
-            [session, there_mask, _now(), target, unit, epoch, n],
+            " left_out = ?, error = NULL WHERE target = ? AND unit = ? AND epoch = ? AND n = ?",
+            [session, there_mask, _now(), left_out, target, unit, epoch, n],
         )
 
     def acked(

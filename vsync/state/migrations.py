@@ -92,7 +92,13 @@ def _rejects(db: Any) -> None:
     db.execute("DROP TABLE before")
 
 
-MIGRATIONS: tuple[Callable[[Any], None], ...] = (_tables, _checks, _collections, _uneven, _rejects)
+def _losers(db: Any) -> None:
+    """Which rows of a chunk lost a collision of keys when it was sent, as a digest; unknown of those before."""
+    db.execute("ALTER TABLE chunks ADD COLUMN left_out TEXT NOT NULL DEFAULT ''")
+    db.execute("UPDATE chunks SET left_out = '?' WHERE dropped > 0")
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_tables, _checks, _collections, _uneven, _rejects, _losers)
 FORMAT = len(MIGRATIONS)
 
 

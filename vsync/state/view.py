@@ -58,20 +58,13 @@ class View(StateFile):
         """Gather what is known of a target."""
         sessions = self._all(
             "SELECT destination, epoch, session, ended IS NOT NULL, content, collection_id, probe, before, left,"
-            " skipped, checked, checked_how, partial, uneven, ended FROM sessions s WHERE target = ? AND session ="
-            " (SELECT max(session) FROM sessions t WHERE t.target = s.target AND t.destination = s.destination)",
+            " skipped, checked, checked_how, partial, uneven, ended, write FROM sessions s WHERE target = ?"
+            " AND session = (SELECT max(session) FROM sessions t WHERE t.target = s.target"
+            " AND t.destination = s.destination)",
             [target],
         )
-        chunks = self._all(
-            "SELECT c.unit, c.n, c.state FROM chunks c JOIN units u ON u.target = c.target AND u.key = c.unit"
-            " WHERE c.target = ? AND c.state != 'pending' AND c.epoch = (SELECT max(epoch) FROM sessions s"
-            " WHERE s.target = c.target AND s.destination = u.destination)",
-            [target],
-        )
-        done: dict[str, set[int]] = {}
-        doubt: dict[str, set[int]] = {}
-        for unit, n, state in chunks:
-            (done if state == "acked" else doubt).setdefault(unit, set()).add(n)
+        done, doubt, left_out = self._chunks(target)
+        units = self._all("SELECT key, destination, path, content FROM units WHERE target = ?", [target])
         files = self._all(
             "SELECT address, path, content, rows, modified FROM units WHERE target = ? ORDER BY seen",
             [target],
@@ -100,14 +93,45 @@ class View(StateFile):
                     bool(r[12]),
                     bool(r[13]),
                     r[14],
+                    r[15],
                 )
                 for r in sessions
             },
             acked={u: frozenset(n) for u, n in done.items()},
             in_doubt={u: frozenset(n) for u, n in doubt.items()},
             owed=frozenset(Owed(*row) for row in owed),
+            left_out=left_out,
+            brought=tuple(unit for unit in units if unit[0] in done or unit[0] in doubt),
+            left_alone=self._left_alone(target),
             files={(address, path): FileFacts(*rest) for address, path, *rest in files},
         )
+
+    def _chunks(self, target: str) -> tuple[dict[str, set[int]], dict[str, set[int]], dict[str, dict[int, str]]]:
+        """Give the chunks of each unit that are done, and in doubt, in the present epoch; and what they left out."""
+        done: dict[str, set[int]] = {}
+        doubt: dict[str, set[int]] = {}
+        left_out: dict[str, dict[int, str]] = {}
+        for unit, n, state, those in self._all(
+            "SELECT c.unit, c.n, c.state, c.left_out FROM chunks c JOIN units u ON u.target = c.target"
+            " AND u.key = c.unit WHERE c.target = ? AND c.state != 'pending' AND c.epoch = (SELECT max(epoch)"
+            " FROM sessions s WHERE s.target = c.target AND s.destination = u.destination)",
+            [target],
+        ):
+            (done if state == "acked" else doubt).setdefault(unit, set()).add(n)
+            if those:
+                left_out.setdefault(unit, {})[n] = those
+        return done, doubt, left_out
+
+    def _left_alone(self, target: str) -> frozenset[str]:
+        """Give the destinations where rows were there already, and kept their place, in the present epoch."""
+        found = self._all(
+            "SELECT DISTINCT u.destination FROM chunks c JOIN units u ON u.target = c.target AND u.key = c.unit"
+            " JOIN sessions s ON s.target = c.target AND s.destination = u.destination AND s.session = c.session"
+            " WHERE c.target = ? AND c.state = 'acked' AND c.there > 0 AND s.write IN ('append', 'skip') AND c.epoch ="
+            " (SELECT max(epoch) FROM sessions t WHERE t.target = c.target AND t.destination = u.destination)",
+            [target],
+        )
+        return frozenset(address for (address,) in found)
 
     def known_cut(self, target: str, unit: str) -> tuple[Bounds, ...] | None:
         """Give the bounds that a unit was cut into before, in order; ``None`` for an unknown unit."""

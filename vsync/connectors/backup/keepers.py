@@ -107,8 +107,9 @@ class BackupKeeper:
         self._ranges: defaultdict[tuple[str, str], list[Range | None]] = defaultdict(list)
         self._number = 0
         self._writer = uuid4().hex
-        self._may_write = False
+        self._may_write = self._found = False
         self._sealed: str | None = None
+        self._made: Manifest | None = None
         self._notes: dict[str, Any] = {}
         self._go_on()
 
@@ -122,7 +123,7 @@ class BackupKeeper:
                 continue
             said = self._repository.read(head)
             if said["name"] == self._name:
-                self._id, self._began = pending, said["began"]
+                self._id, self._began, self._found = pending, said["began"], True
                 self._read()
                 return
 
@@ -150,6 +151,8 @@ class BackupKeeper:
             new = self._id is None
             if self._id is None:
                 self._id, self._began = new_id(), now()
+            if self._found and self._is_ended():
+                raise self._ended_elsewhere()
             self._put(HEAD, {"name": self._name, "began": self._began, "writer": self._writer})
             try:
                 self._repository.refuse_while_pruning()
@@ -172,9 +175,21 @@ class BackupKeeper:
             if self._store.size(head) is not None:
                 raise
             self._repository.abandon(self._id)  # what this one wrote while the other tidied up
-            what = "this backup was given up, or is finished by another vsync"
-            hint = "back up again: what is there is not stored twice"
+            raise self._ended_elsewhere() from None
         raise StalePlanError(what, where=f"{self.label}/{head}", hint=hint)
+
+    def _is_ended(self) -> bool:
+        """Tell whether somebody finished or gave up, since it was found, what goes on here."""
+        return self._store.size(f"pending/{self._id}/{HEAD}") is None or self._store.size(self._snapshot) is not None
+
+    @property
+    def _snapshot(self) -> str:
+        return f"snapshots/{self._id}.json"
+
+    def _ended_elsewhere(self) -> StalePlanError:
+        what = "this backup was given up, or is finished by another vsync"
+        hint = "back up again: what is there is not stored twice"
+        return StalePlanError(what, where=f"{self.label}/pending/{self._id}/{HEAD}", hint=hint)
 
     def _put(self, name: str, said: dict[str, Any]) -> None:
         self._store.put(f"pending/{self._id}/{name}", json.dumps(said, ensure_ascii=False).encode())
@@ -247,7 +262,8 @@ class BackupKeeper:
         for sealed in self._repository.unfinished():
             if self._store.size(f"snapshots/{sealed}.json") is not None:
                 self._repository.abandon(sealed)
-        self._id, self._sealed, self._may_write = None, None, False
+        self._id, self._sealed, self._made = None, None, None
+        self._may_write = self._found = False
         self._kept.clear()
         self._ranges.clear()
 
@@ -257,10 +273,13 @@ class BackupKeeper:
             for name, kept in self._kept.items()
             if name in names
         }
-        made = Manifest(snapshot, self._name, self._began, now(), held, self._notes)
-        self._refuse_missing(made)
+        self._made = self._made or Manifest(snapshot, self._name, self._began, now(), held, self._notes)
+        self._refuse_missing(self._made)
         self._refuse_another()
-        self._store.put_new(f"snapshots/{snapshot}.json", made.to_json())
+        text = self._made.to_json()
+        # Of an answer that was lost, the same is there.
+        if not self._store.put_new(self._snapshot, text) and self._store.get(self._snapshot) != text:
+            raise self._ended_elsewhere()
 
     def _sorted_out(self, name: str, partition: str, kept: Kept) -> Iterator[Range]:
         """Give ranges that do not overlap, ascending; those that do are written anew as what they come to."""

@@ -12,11 +12,13 @@ the other's then, so that of two at one moment one at least sees the other.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from datetime import datetime, timezone
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -51,8 +53,14 @@ class Repository:
 
     @cached_property
     def id(self) -> str:
-        """What tells it from others; of one that is not there its place."""
-        return str(self.read(CONFIG)["id"]) if self.there else self.label
+        """What tells it from others. One that is not there has the id already that it is made with: of its place.
+
+        So the first apply, which makes it, and the one that goes on when that was killed, are of the same target.
+        """
+        if self.there:
+            return str(self.read(CONFIG)["id"])
+        place = self.label if "://" in self.label else str(Path(self.label).absolute())
+        return hashlib.sha256(place.encode()).hexdigest()[:32]
 
     @property
     def there(self) -> bool:
@@ -70,7 +78,7 @@ class Repository:
     def make(self) -> None:
         """Make it, where it is not there."""
         if not self.there:
-            said = {"format_version": FORMAT_VERSION, "id": uuid4().hex, "made": now()}
+            said = {"format_version": FORMAT_VERSION, "id": self.id, "made": now()}
             self.store.put_new(CONFIG, json.dumps(said).encode())
 
     def refuse_other_things(self) -> None:
