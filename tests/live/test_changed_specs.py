@@ -5,6 +5,9 @@ Each case brings rows by one spec, perhaps killed on the way, and then by anothe
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import applies
@@ -237,3 +240,25 @@ def test_another_file_of_equal_samples_is_another_file(folder: Path) -> None:
         client.load_collection("c")
         found = client.query("c", "tag == 9", ["id"], limit=16_384, consistency_level="Strong")
     assert sorted(row["id"] for row in found) == list(range(61_700, 61_800))
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["state kept", "state lost"])
+def test_a_first_backup_that_was_killed_has_indexes_and_aliases_in_the_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    spec(folder, "a", "aliases: [other],")
+    applies.apply(folder)
+    backup = ["backup", "--from", "./t.db", "repo", "--chunk-bytes", "4KiB"]
+    monkeypatch.setenv("VSYNC_FAULT", "journal.acked.after:4")
+    assert subprocess.run(applies.command(backup), cwd=folder, capture_output=True, check=False).returncode == -9
+    monkeypatch.delenv("VSYNC_FAULT")
+    if lost:
+        shutil.rmtree(folder / ".vsync")
+    done = applies.vsync(folder, *backup, "--json")
+    assert done.code == 0, done.problems
+    there = done.of("settled")[0]["before"]
+    assert there == (done.of("settled")[0]["left"] - done.of("settled")[0]["written"] if lost else 0)
+    (manifest,) = (folder / "repo" / "snapshots").iterdir()
+    kept = json.loads(manifest.read_text())["collections"]["c"]["collection"]
+    assert [index["field"] for index in kept["indexes"]] == ["vec"]
+    assert kept["aliases"] == ["other"]

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import backups
 import pytest
-from backups import Killed, Life, MortalStore, back_up, held
+from backups import NAME, Killed, Life, MortalStore, back_up, held
 
+from vsync.connectors.backup.keepers import BackupKeeper
 from vsync.connectors.backup.objects import name_of
 from vsync.connectors.backup.repository import PRUNING, Repository
 from vsync.connectors.backup.store import Store, open_store
 from vsync.connectors.backup.upkeep import prune, verify
+from vsync.connectors.runs.target import RunsTarget
 from vsync.errors import LockedError, StalePlanError, TransientError
 
 if TYPE_CHECKING:
@@ -164,6 +166,18 @@ def test_of_two_backups_of_one_thing_the_later_goes_on_and_the_other_is_told(tmp
         assert held(store, one) == SECOND
     back_up(store, THIRD)
     assert (held(store), Repository(store).unfinished()) == (THIRD, [])
+
+
+def test_what_was_found_and_is_finished_by_another_meanwhile_is_not_begun_again(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    with pytest.raises(Killed):
+        back_up(MortalStore(store, Life(12)), FIRST)
+    late = RunsTarget(BackupKeeper(Repository(store), "source"))
+    assert late.collections() == [NAME]
+    back_up(store, FIRST)
+    with pytest.raises(StalePlanError, match="finished by another vsync"):
+        late.set_properties(NAME, {"a": "b"})
+    assert (len(whole(store)), held(store), Repository(store).unfinished()) == (1, FIRST, [])
 
 
 def test_a_store_that_fails_for_a_moment_at_any_write_is_asked_again(tmp_path: Path) -> None:

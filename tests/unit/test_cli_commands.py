@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import applies
@@ -19,7 +20,6 @@ from vsync.errors import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ROWS = 60
 SPEC = """\
@@ -309,6 +309,36 @@ def test_a_second_signal_stops_at_once(folder: Path, run: Callable[..., Done]) -
         assert process.wait(30) == 130
     assert "cut off" in run("status").out
     assert run("apply", "--auto-approve").code == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_address_of_nothing_is_refused(run: Callable[..., Done]) -> None:
+    for words in (("plan", "--only", "collection.wrods"), ("check", "--except", "collection.words.data.9")):
+        done = run(*words)
+        assert done.code == 64
+        assert f"{words[-2]} {words[-1]}: nothing in the spec has this address" in done.err
+        assert "did you mean collection.words?" in done.err
+    assert run("plan", "--only", "alias.any").code == 0
+    assert run("plan", "--only", "zzz").code == 64
+
+
+def test_a_saved_plan_has_a_name_that_apply_knows(run: Callable[..., Done], folder: Path) -> None:
+    done = run("plan", "--out", "plan.txt")
+    assert done.code == 64
+    assert "does not end with .json" in done.err
+    assert not (folder / "plan.txt").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["plan"], ["plan", "--json"], ["version"]])
+def test_output_that_goes_nowhere_is_no_fault_of_vsync(folder: Path, words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            applies.command(list(words)), cwd=folder, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[0] == "Error: the output: No space left on device"
+    assert b"Traceback" not in done.stderr
 
 
 def test_the_module_and_the_library_do_what_the_command_does(folder: Path) -> None:

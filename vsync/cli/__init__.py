@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -15,6 +16,9 @@ from vsync.cli.group import vsync
 from vsync.errors import VsyncError
 
 __all__ = ["apply", "backup", "check", "commands", "convert", "main", "repository", "state", "status"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+"""What a file that takes the output says when it takes no more."""
 
 
 def main() -> None:
@@ -44,9 +48,24 @@ def main() -> None:
     except Exception as e:
         if os.environ.get("VSYNC_DEBUG"):
             raise
-        what = f"vsync itself failed: {type(e).__name__}: {e}"
-        _show_error(VsyncError(what, hint="this is a fault of vsync; VSYNC_DEBUG=1 shows where"), as_json=as_json)
+        full = isinstance(e, OSError) and e.filename is None and e.errno in _FULL
+        _show_error(_of_a_file(e) or _of_vsync(e), as_json=as_json and not full)
+        if full:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what it still holds goes nowhere
         sys.exit(1)
+
+
+def _of_a_file(error: Exception) -> VsyncError | None:
+    """Say which file it is that cannot be used, or that the output cannot; ``None`` for any other error."""
+    if not isinstance(error, OSError) or not (error.filename or error.errno in _FULL):
+        return None
+    hint = "is there room, and may you read and write there?"
+    return VsyncError(f"{error.filename or 'the output'}: {error.strerror}", hint=hint)
+
+
+def _of_vsync(error: Exception) -> VsyncError:
+    what = f"vsync itself failed: {type(error).__name__}: {error}"
+    return VsyncError(what, hint="this is a fault of vsync; VSYNC_DEBUG=1 shows where")
 
 
 def _show_error(error: VsyncError, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import rich_click as click
 
 from vsync.cli.common import Shown, load, save, state_label
 from vsync.cli.group import vsync
-from vsync.cli.options import Duration, downtime_options, plan_options, spec_argument
+from vsync.cli.options import Duration, PlanFile, downtime_options, plan_options, spec_argument
 from vsync.errors import MismatchError, UsageError, refused
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--one-way", is_flag=True, help="Rows that only the target has are no difference.")
 @click.option("--combined", type=click.Path(path_type=Path), metavar="FILE", help="Write a line for each difference.")
 @click.option("--repair", is_flag=True, help="Make a plan that mends what is found; --out names it.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the repair, for apply.")
+@click.option("--out", type=PlanFile(), metavar="FILE", help="Save the repair, for apply.")
 @click.option("--transfers", type=click.IntRange(1, 64), help="Questions to the target at once, where it bears them.")
 @downtime_options
 @click.option(

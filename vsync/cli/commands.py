@@ -10,7 +10,7 @@ import rich_click as click
 
 from vsync.cli.common import Shown, load, save, saved_plan, show_plan, show_refreshed, state_label
 from vsync.cli.group import vsync
-from vsync.cli.options import plan_options, spec_argument, spec_options
+from vsync.cli.options import PlanFile, plan_options, spec_argument, spec_options
 from vsync.errors import UsageError, refused
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def validate(spec: Path, variables: dict[str, str]) -> None:
 @vsync.command()
 @spec_argument
 @plan_options
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the plan, for apply.")
+@click.option("--out", type=PlanFile(), metavar="FILE", help="Save the plan, for apply.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 0 without changes, 2 with, 1 on errors.")
 @click.option("--deep", is_flag=True, help="Check every value and compare every key now, not when applied.")

@@ -33,6 +33,19 @@ class Duration(click.ParamType[float]):
         return float(found[1]) * _SECONDS[found[2]]
 
 
+class PlanFile(click.ParamType[Path]):
+    """The name of a saved plan: apply knows a plan by its ending."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        """Read a name."""
+        path = Path(value)
+        if path.suffix != ".json":
+            self.fail(f"{str(value)!r} does not end with .json, by which apply knows a plan from a spec", param, ctx)
+        return path
+
+
 class Rate(click.ParamType[float]):
     """``50M``, ``512K`` or bytes, a second, as in rclone: powers of 1024; gives bytes."""
 

@@ -9,6 +9,7 @@ from vsync.errors import SourceError
 from vsync.observing.comparing import compare
 from vsync.observing.policy import settle_collisions
 from vsync.observing.sources import Known, make_units, open_items
+from vsync.planning.choice import refuse_unknown
 from vsync.planning.facts import Facts, JournalFacts, TargetFacts, UnitFacts
 from vsync.planning.wanted import Wanted, want
 
@@ -41,6 +42,7 @@ def gather(
     What a ``saved`` plan has frozen of collections stays so. ``whole``: it is all for a comparison that somebody else
     makes. ``report`` hears how far a comparison is that the plan needs.
     """
+    refuse_unknown(choice, spec)
     journal_facts = journal.facts(target.identity) if journal else JournalFacts()
     target_facts = _target_facts(spec, target, journal_facts)
     known = Known(journal, target, journal_facts, target_facts.live, saved, whole)

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from vsync.errors import UsageError
+
+if TYPE_CHECKING:
+    from vsync.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,25 @@ class Choice:
     def restarts(self, address: str, destination: str) -> bool:
         """Whether all rows of a data item are to be copied again, by its own address or by that of where it goes."""
         return any(_within(a, r) for a in (address, destination) for r in self.restart)
+
+
+def refuse_unknown(choice: Choice, spec: Spec) -> None:
+    """Raise UsageError where an address that was chosen, or left out, is of nothing in the spec."""
+    for option, addresses in {"--only": choice.only, "--except": choice.leave_out}.items():
+        for address in addresses:
+            if not _is_there(address, spec):
+                near = get_close_matches(address, [f"collection.{name}" for name in spec.collections], 1)
+                hint = f"did you mean {near[0]}?" if near else "vsync plan shows the addresses"
+                raise UsageError(f"{option} {address}: nothing in the spec has this address", hint=hint)
+
+
+def _is_there(address: str, spec: Spec) -> bool:
+    kind, _, rest = address.partition(".")
+    name, _, below = rest.partition(".")
+    if kind != "collection" or name not in spec.collections:
+        return kind == "alias" and bool(rest)
+    items = enumerate(spec.collections[name].data)
+    return not below.startswith("data.") or below in {f"data.{item.name or n}" for n, item in items}
 
 
 def _within(address: str, ancestor: str) -> bool:

@@ -365,7 +365,7 @@ def _not_loaded(at: Standing) -> Problem:
     return Problem(
         f"{at.base.address} is not loaded: which keys it holds cannot be asked, and a plan never loads",
         at.where,
-        "load it first, or say write: upsert, which replaces rows with the same key without asking",
+        "load it first: apply it once with load: true and without data:. Or say write: upsert, which asks for no keys",
     )
 
 
