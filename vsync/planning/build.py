@@ -67,7 +67,7 @@ def build_plan(spec: Spec, facts: Facts, choice: Choice) -> Plan:
             _collection(draft, spec, name, wanted, facts, choice)
     draft.conflicts += _restarts_nothing(facts, choice)
     _aliases(draft, spec, facts, choice)
-    draft.changes += _orphans(spec, facts)
+    draft.changes += [*_orphans(spec, facts), *_left_behind(spec, facts)]
     if facts.target.keeps and (draft.steps or facts.target.unfinished):
         draft.steps.append(Finish())
     return Plan(
@@ -301,3 +301,16 @@ def _orphans(spec: Spec, facts: Facts) -> Iterator[Change]:
         name = address.removeprefix("collection.")
         if name not in spec.collections and name in facts.target.live:
             yield Change("orphan", address, "no longer in the spec: left on the server")
+
+
+def _left_behind(spec: Spec, facts: Facts) -> Iterator[Change]:
+    """Name partitions with rows that no data goes to any more, of collections that are to be like their data."""
+    for address in facts.journal.sessions:
+        collection, _, partition = address.partition(".partition.")
+        name = collection.removeprefix("collection.")
+        wanted, live = facts.wanted.get(name), facts.target.live.get(name)
+        if wanted is None or live is None or not {"mirror", "overwrite"} & spec.collections[name].writes:
+            continue
+        rows = live.partition_rows.get(partition)
+        if rows and all(d.destination != address for d in wanted.data):
+            yield Change("orphan", address, f"{rows:,} rows; no data goes there any more: left on the server")
