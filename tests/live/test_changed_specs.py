@@ -262,3 +262,26 @@ def test_a_first_backup_that_was_killed_has_indexes_and_aliases_in_the_end(
     kept = json.loads(manifest.read_text())["collections"]["c"]["collection"]
     assert [index["field"] for index in kept["indexes"]] == ["vec"]
     assert kept["aliases"] == ["other"]
+
+
+def test_a_backup_that_goes_on_holds_nothing_of_a_collection_that_was_dropped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec(folder, "a")
+    applies.apply(folder)
+    backup = ["backup", "--from", "./t.db", "repo", "--chunk-bytes", "4KiB"]
+    monkeypatch.setenv("VSYNC_FAULT", "journal.acked.after:4")
+    assert subprocess.run(applies.command(backup), cwd=folder, capture_output=True, check=False).returncode == -9
+    monkeypatch.delenv("VSYNC_FAULT")
+    with reader.client_of(Endpoint(str(folder / "t.db"), "default", "lite")) as client:
+        client.drop_collection("c")
+    spec(folder, "c")
+    applies.apply(folder)
+    done = applies.vsync(folder, *backup, "--json")
+    assert (done.code, done.of("settled")[0]["left"]) == (0, 1_000), done.problems
+    done = applies.vsync(folder, "restore", "repo", "--to", "./again.db", "--auto-approve")
+    assert done.code == 0, done.err
+    with reader.client_of(Endpoint(str(folder / "again.db"), "default", "lite")) as client:
+        client.load_collection("c")
+        assert [row["id"] for row in client.query("c", "id < 1000", ["id"])] == []
+        assert reader.count(client, "c") == 1_000

@@ -31,6 +31,7 @@ from vsync.planning.steps import (
     Unit,
     Verify,
 )
+from vsync.spec import StoreTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -204,6 +205,7 @@ def _bring_all(
             found=facts.compared.get(destination),
             may_delete=wish.may_delete(_rows_there(live, partition) or 0),
             present=frozenset(u.unit.key for u in facts.units),
+            snapshot=isinstance(spec.target, StoreTarget) and spec.target.snapshots and name in facts.target.unfinished,
         )
         yield bring(standing, units, facts.journal)
 

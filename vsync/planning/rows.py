@@ -46,6 +46,7 @@ class Standing:
     ``whole`` says that all its data takes part, rather than what ``--only`` and ``--except`` chose. ``restart`` are the
     keys of units whose rows are copied again although they are done. ``found`` is what differs from its data, where
     that was compared, ``may_delete`` how many of its rows mirroring may delete. ``present`` are the keys of all units.
+    ``snapshot``: what is there was written for a backup that is not finished.
     """
 
     base: Destination
@@ -60,6 +61,7 @@ class Standing:
     found: Mend | None = None
     may_delete: int = 0
     present: frozenset[str] = frozenset()
+    snapshot: bool = False
 
     @property
     def holds(self) -> bool:
@@ -196,6 +198,9 @@ def _append(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], 
     trusted = not at.restart and not (old.partial and old.probe)
     if trusted and known.goes_on(at.base.content, at.base.write, old, units, journal, auto_id=at.auto_id):
         return _work(replace(at.base, probe=old.probe, before=old.before), units, journal)
+    if at.snapshot and any(u.unit.lives for u in known.moved(units, journal)):
+        # What is there is of a collection that was dropped: a snapshot must not hold both.
+        return replace(_work(_begin(at.base, before=0, probe=False), units, journal), clear=True)
     return _again(at, old, units, journal)
 
 
