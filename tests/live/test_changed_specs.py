@@ -116,6 +116,15 @@ def test_another_policy_after_a_kill(folder: Path, monkeypatch: pytest.MonkeyPat
     assert applied(folder) == dict.fromkeys(B, 2) | dict.fromkeys(A, 1)
 
 
+def test_keys_that_collide_are_an_error_again_once_no_policy_settles_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec(folder, "ab", "on_collision: last,")
+    kill(folder, monkeypatch, "journal.acked.after:10")
+    spec(folder, "ab", "on_collision: error,")
+    assert "500 rows" in applies.plan(folder, code=12)
+
+
 def test_what_was_asked_of_a_chunk_in_doubt_is_asked_anew_of_other_rows(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,8 +118,8 @@ def joined(bounds: Sequence[Bounds]) -> Iterator[Bounds]:
 
 
 def _checked_before(wish: CollectionSpec, units: Sequence[UnitFacts], known: Known) -> bool:
-    """Tell whether an earlier apply of the same cut found its keys unique."""
-    done = known.facts.acked.keys() | known.facts.in_doubt.keys()
+    """Tell whether an earlier apply of the same cut found its keys unique, and no policy had rows left out."""
+    done = (known.facts.acked.keys() | known.facts.in_doubt.keys()) - known.facts.left_out.keys()
     return wish.on_collision in _HINTS and all(u.unit.key in done for u in units)
 
 

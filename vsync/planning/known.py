@@ -40,8 +40,10 @@ def doubted(u: UnitFacts, journal: JournalFacts) -> frozenset[int]:
 def _others(u: UnitFacts, journal: JournalFacts) -> frozenset[int]:
     """Give the chunks that left out other rows than they would now."""
     key = u.unit.key
-    sent = journal.acked.get(key, _NONE) | journal.in_doubt.get(key, _NONE)
     were = journal.left_out.get(key, {})
+    if not (were or u.losers):
+        return _NONE
+    sent = journal.acked.get(key, _NONE) | journal.in_doubt.get(key, _NONE)
     return frozenset(n for n in sent if n < len(u.bounds) and were.get(n, "") != left_out(u.losers_within(u.bounds[n])))
 
 
