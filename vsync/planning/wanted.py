@@ -216,15 +216,19 @@ def _origins(
         elif origin is not None and not (f.primary and f.auto_id):
             found[f.name] = origin
         elif not (f.auto_id or f.nullable or f.default is not None):
+            where = spec.where("collections", name, "data", item.index, "map")
             problems.append(
-                Problem(
-                    f"nothing says where field {f.name} of {name} comes from: {item.paths[0]} holds "
-                    f"{columns(description)}",
-                    spec.where("collections", name, "data", item.index, "map"),
-                    f"write map: {{{f.name}: COLUMN}}",
-                )
+                Problem(_unfed(f, name, item.paths[0], description, taken), where, f"write map: {{{f.name}: COLUMN}}")
             )
     return found
+
+
+def _unfed(f: Field, name: str, path: str, description: Description, taken: set[str]) -> str:
+    """Say that nothing feeds a field: there is no column for it, or the one of its name is of another type."""
+    column = description.column(f.name)
+    if column is None or f.name in taken:
+        return f"nothing says where field {f.name} of {name} comes from: {path} holds {columns(description)}"
+    return f"column {f.name} of {path} is {column.native}, and the field {f.name} of {name} is {f}"
 
 
 def _refuse_computed(spec: Spec, name: str, item: DataItem, f: Field, problems: list[Problem]) -> None:
