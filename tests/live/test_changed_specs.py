@@ -294,3 +294,11 @@ def test_a_backup_that_goes_on_holds_nothing_of_a_collection_that_was_dropped(
         client.load_collection("c")
         assert [row["id"] for row in client.query("c", "id < 1000", ["id"])] == []
         assert reader.count(client, "c") == 1_000
+
+
+def test_the_balance_of_rows_that_were_replaced_adds_up(folder: Path) -> None:
+    spec(folder, "a")
+    applies.apply(folder)
+    spec(folder, "b", "write: upsert,")
+    done = applies.vsync(folder, "apply", "--auto-approve")
+    assert "1,000 rows read = 1,000 written (500 over rows that were there); holds 1,500 rows" in done.out + done.err

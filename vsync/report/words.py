@@ -131,8 +131,9 @@ def summary(plan: Plan) -> str:
 
 def settled_line(s: Settled) -> str:
     """Say the balance of a destination: what came, and what is there."""
-    parts = [f"{s.written:,} written"]
-    if s.there:
+    replaced = s.there and s.written + s.rejected + s.dropped == s.read
+    parts = [f"{s.written:,} written" + (f" ({s.there:,} over rows that were there)" if replaced else "")]
+    if s.there and not replaced:
         parts.append(f"{s.there:,} there already")
     if s.rejected:
         parts.append(f"{s.rejected:,} rejected")
