@@ -40,12 +40,18 @@ def overtake(run: Run) -> None:
         known = run.facts.sessions.get(address)
         if known is not None and known.content != run.plan.destination(address).content:
             run.journal.overtaken(run.key, address)
-    copied = [units[step.unit].destination for step in run.plan.steps if isinstance(step, CopyChunk)]
-    for address in dict.fromkeys([*written, *deleted, *copied]):
+    chunks = [step for step in run.plan.steps if isinstance(step, CopyChunk)]
+    for address in dict.fromkeys([*written, *deleted, *(units[c.unit].destination for c in chunks)]):
         to = run.plan.destination(address)
         by_key = not run.plan.collections[to.collection].primary.auto_id
-        if by_key and (address in deleted or to.replaces):
-            run.journal.written_over(run.key, address, [u for u in units if u.destination == address])
+        unasked = to.before is None and not to.probe  # what is not loaded cannot be asked which keys are there
+        if by_key and (address in deleted or to.replaces or unasked):
+            again = [c for c in chunks if units[c.unit].destination == address and _is_done(run, c)]
+            run.journal.written_over(run.key, to, units, again)
+
+
+def _is_done(run: Run, chunk: CopyChunk) -> bool:
+    return chunk.n in run.facts.acked.get(run.plan.units[chunk.unit].key, ())
 
 
 def repair(run: Run, step: DeleteRows | RewriteRows | Recount) -> None:

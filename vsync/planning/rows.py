@@ -136,7 +136,7 @@ def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
         )
         return _refused(base, problem)
     begun = _begin(base, before=0, probe=False)
-    if at.rows == 0 or (at.rows is None and at.ours):
+    if at.rows == 0 or (at.rows is None and at.ours and old is None):
         return _work(begun, units, journal)
     rows = "the rows" if at.rows is None else f"{at.rows:,} rows"
     if not at.allowed:
@@ -159,8 +159,11 @@ def _mirror(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], 
             "choose the whole collection or partition with --only",
         )
         return _refused(at.base, problem)
-    if at.rows is None and not at.ours and not known.goes_on(at.base.content, at.base.write, old, units, journal):
-        return _refused(at.base, _not_loaded(at))
+    if at.rows is None and not known.goes_on(at.base.content, at.base.write, old, units, journal):
+        if not at.ours:
+            return _refused(at.base, _not_loaded(at))
+        if old is not None and not old.done:  # what it brought before it was killed cannot be compared
+            return _overwrite(at, old, units, journal)
     return _append(at, old, units, journal)
 
 

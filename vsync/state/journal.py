@@ -36,6 +36,12 @@ BACKUP_SECONDS = 60.0
 BACKUP_SHARE = 0.01
 """The part of the time that backups take at the most, however large the journal is."""
 
+_UNDO = (
+    "UPDATE chunks SET state = 'pending', session = NULL, there_mask = NULL, read = NULL, written = NULL, there = NULL,"
+    " rejected = NULL, dropped = NULL, key_ranges = NULL, digest = NULL, left_out = ''"
+    " WHERE state = 'acked' AND target = ? AND unit = ?"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -199,25 +205,22 @@ class Journal(View):
                     " (SELECT max(session) FROM sessions WHERE target = ? AND destination = ?)",
                     [target, destination, target, destination],
                 )
-            self._undo(target, [u.key for u in units])
+            self._db.conn.executemany(_UNDO, [(target, u.key) for u in units])
 
-    def _undo(self, target: str, units: Sequence[str]) -> None:
-        """Have no chunk of these units be done."""
-        self._db.conn.executemany(
-            "UPDATE chunks SET state = 'pending', session = NULL, there_mask = NULL, read = NULL, written = NULL,"
-            " there = NULL, rejected = NULL, dropped = NULL, key_ranges = NULL, digest = NULL, left_out = ''"
-            " WHERE state = 'acked' AND target = ? AND unit = ?",
-            [(target, key) for key in units],
-        )
+    def written_over(self, target: str, to: Destination, units: Sequence[Unit], chunks: Sequence[CopyChunk]) -> None:
+        """Forget what was brought to a destination where its rows are about to be deleted, or written over.
 
-    def written_over(self, target: str, destination: str, units: Sequence[Unit]) -> None:
-        """Forget what other units than these brought: its rows are about to be deleted, or written over."""
+        That is all that others than these, its ``units`` in the order of the plan, brought; and ``chunks`` that are
+        sent again, for other rows of them lose now.
+        """
         keys = {unit.key for unit in units}
-        found = self._all("SELECT key FROM units WHERE target = ? AND destination = ?", [target, destination])
-        others = [key for (key,) in found if key not in keys]
-        if others:
+        found = self._all("SELECT key FROM units WHERE target = ? AND destination = ?", [target, to.address])
+        others = [(target, key) for (key,) in found if key not in keys]
+        again = [(target, units[c.unit].key, to.epoch, c.n) for c in chunks]
+        if others or again:
             with self._commit("written_over"):
-                self._undo(target, others)
+                self._db.conn.executemany(_UNDO, others)
+                self._db.conn.executemany(_UNDO + " AND epoch = ? AND n = ?", again)
 
     def overtaken(self, target: str, destination: str) -> None:
         """End the copy of some data: rows of other data are about to be written over its rows, outside of chunks."""
