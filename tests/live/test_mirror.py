@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import applies
@@ -145,6 +146,35 @@ def test_rows_outside_of_its_scope_are_left_alone(tmp_path: Path, target: Endpoi
         reader.assert_holds(client, "copy", ROWS.by_id() | others.by_id())
     applies.assert_no_changes(tmp_path)
     assert applies.vsync(tmp_path, "check", "--full").code == 0, "a check has the same scope"
+
+
+@QUICK_ON_LITE
+def test_a_row_outside_of_its_scope_is_not_written_over(tmp_path: Path, target: Endpoint) -> None:
+    write_spec(tmp_path, target, FILE, more="write: mirror, scope: 'word != \"theirs\"',")
+    glove.write_hdf5(tmp_path / "rows.h5", ROWS)
+    applies.apply(tmp_path)
+    theirs = replace(ROWS[100:103], words=["theirs"] * 3)
+    with reader.client_of(target) as client:
+        reader.upsert(client, "copy", theirs)
+        client.flush("copy")
+    held = ROWS.by_id() | theirs.by_id()
+    what = "3 rows of the data have keys that rows outside of its scope have (100, 101, 102)"
+    assert what in applies.plan(tmp_path, *ALLOWED, code=12)
+    applies.apply(tmp_path, *ALLOWED, code=12)
+    checked = applies.vsync(tmp_path, "check", "--full", "--repair", "--out", str(tmp_path / "repair.json"))
+    assert "+ collection.copy 100 rows.h5 row 100: its key is there, outside of scope" in checked.out
+    assert what in checked.out + checked.err
+    assert checked.code == 12
+    with reader.client_of(target) as client:
+        reader.assert_holds(client, "copy", held)
+
+    glove.write_hdf5(tmp_path / "rows.h5", ROWS[200:])
+    applies.apply(tmp_path, *ALLOWED, code=8)
+    write_spec(tmp_path, target, FILE, more="write: mirror, max_delete: 200, scope: 'word != \"theirs\"',")
+    applies.apply(tmp_path, *ALLOWED)
+    with reader.client_of(target) as client:
+        reader.assert_holds(client, "copy", ROWS[200:].by_id() | theirs.by_id())
+    applies.assert_no_changes(tmp_path)
 
 
 @QUICK_ON_LITE

@@ -13,6 +13,7 @@ from vsync.checking.exact import by_key
 from vsync.checking.findings import CheckBegan, Compared
 from vsync.checking.keyed import KeyedCheck
 from vsync.checking.reading import Expected, Held, Rows, place
+from vsync.checking.scope import Scope
 from vsync.checking.tally import Odd, Tally
 from vsync.checking.unkeyed import UnkeyedCheck
 from vsync.connectors.base import KeyRange
@@ -67,6 +68,7 @@ def _check(side: Side, ways: Ways, asked: Checks) -> Compared:
     if side.scope is not None:
         within = ways.call(_reader(side, ways).count, KeyRange())
         tally.outside, tally.target = tally.target - within, within
+        tally.mark = Scope.of(side, ways).mark
     if how == "counts":
         tally.source = _count(expected)
     else:

@@ -21,6 +21,7 @@ class Finding:
     ``2`` there more than once, ``!`` could not be read. ``key`` is ``None`` where it is not known: of a row of the
     source whose key the server makes. ``unit`` and ``row`` are its place in the source, -1 where it is not there.
     ``copies`` is how often the target holds it, where that was counted; where ``key`` is not known, the rows meant.
+    ``taken``: its key is there, in a row that the scope leaves out.
     """
 
     symbol: Symbol
@@ -30,6 +31,7 @@ class Finding:
     unit: int = -1
     row: int = -1
     copies: int = 1
+    taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ class Compared:
 
     ``source`` and ``target`` are the rows that it should hold and those it was counted to hold; of a sample, ``source``
     are the rows that were looked at. ``beyond`` are rows of the target that its data does not account for, whether
-    they are a difference or not; ``outside`` are those that its scope leaves out. ``left_out`` says why it was not
-    compared, where it was not.
+    they are a difference or not; ``outside`` are those that its scope leaves out, ``taken`` of them those that have
+    keys of missing rows. ``left_out`` says why it was not compared, where it was not.
     """
 
     address: str
@@ -76,6 +78,7 @@ class Compared:
     unreadable: int = 0
     beyond: int = 0
     outside: int = 0
+    taken: int = 0
     one_way: bool = False
     left_out: str = ""
     seconds: float = field(default=0.0, compare=False)

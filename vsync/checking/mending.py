@@ -29,11 +29,13 @@ def mend_of(side: Side, compared: Compared, noted: Sequence[Finding]) -> Mend:
         counted=compared.target,
     )
     rows = _rows_in_the_end(side, compared) + compared.outside
-    mend = Mend(to, side.collection, side.units, side.session, rows=rows)
+    mend = Mend(to, side.collection, side.units, side.session, rows=rows, taken=compared.taken)
     doubled = {f.key for f in noted if f.address == side.address and f.symbol == "2"}
     for f in (f for f in noted if f.address == side.address):
         known = f.unit >= 0
-        if f.symbol == "-" and f.key is not None:
+        if f.taken and f.key is not None:
+            mend.examples.append(f.key)
+        elif f.symbol == "-" and f.key is not None:
             mend.extra.append(f.key)
         elif f.symbol == "+" and not side.keyed:
             mend.lost += 1

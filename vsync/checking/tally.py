@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vsync.checking.findings import Compared, Finding, Found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from vsync.checking.findings import How, Report, Symbol
     from vsync.connectors.base import Key, KeyRange
@@ -27,25 +27,31 @@ class Odd:
 
 @dataclass(slots=True)
 class Tally:
-    """The findings of one destination. ``odd`` are keys that are doubled or unreadable; ``compared`` says the rest."""
+    """The findings of one destination. ``odd`` are keys that are doubled or unreadable; ``compared`` says the rest.
+
+    ``mark`` marks findings before they are told.
+    """
 
     address: str
     how: How
     one_way: bool
     report: Report
+    mark: Callable[[Sequence[Finding]], Sequence[Finding]] | None = None
     source: int = 0
     target: int = 0
     outside: int = 0
+    taken: int = 0
     found: Counter[Symbol] = field(default_factory=Counter)
     beyond: int = 0
     odd: dict[Key, Odd] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
-    def tell(self, findings: Iterable[Finding]) -> None:
+    def tell(self, findings: Sequence[Finding]) -> None:
         """Add findings; where only one way counts, those of rows that the source has."""
         kept = []
-        for f in findings:
+        for f in self.mark(findings) if self.mark else findings:
             alone = f.unit < 0
+            self.taken += f.taken
             self.beyond += alone * (f.copies - 1 if f.symbol == "2" else 1)
             if not (alone and self.one_way):
                 kept.append(f)
@@ -75,6 +81,7 @@ class Tally:
             unreadable=self.found["!"],
             beyond=self.beyond,
             outside=self.outside,
+            taken=self.taken,
             one_way=self.one_way,
             seconds=time.monotonic() - self.began,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vsync.errors import Problem
 from vsync.planning.steps import Change, RewriteRows
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 1_000_000
 """More are not mended one by one."""
+SHOWN = 5
+"""Keys that are given as examples."""
 
 
 @dataclass(slots=True)
@@ -26,8 +29,9 @@ class Mend:
     ``again`` and ``anew`` map a unit's position to the rows that are written again, and to those that are deleted
     before: their numbers in a file, their keys in a collection. ``missing`` and ``extra`` are keys that only the
     source, or only the target has, these with so many ``copies`` more; ``absent`` counts the missing ones by unit,
-    ``lost`` those that have no key, ``untold`` rows that are counted and cannot be told by a key. ``rows`` is what the
-    destination holds in the end, if ``extra`` stay.
+    ``lost`` those that have no key, ``untold`` rows that are counted and cannot be told by a key, ``taken`` missing
+    ones whose keys rows outside of the scope have (``examples``). ``rows`` is what the destination holds in the end, if
+    ``extra`` stay.
     """
 
     destination: Destination
@@ -43,6 +47,8 @@ class Mend:
     copies: int = 0
     lost: int = 0
     untold: int = 0
+    taken: int = 0
+    examples: list[Key] = field(default_factory=list)
 
     @property
     def writes(self) -> int:
@@ -53,6 +59,24 @@ class Mend:
     def changes(self) -> int:
         """How many rows are to be written or deleted."""
         return len(self.extra) + self.writes
+
+
+def unmendable(m: Mend, where: str | None = None) -> Iterator[Problem]:
+    """Say what cannot be mended, in whatever way."""
+    address = m.destination.address
+    if m.untold:
+        what = f"{address}: {many_rows(m.untold)} counted that no key tells"
+        yield Problem(what, where, f"say write: overwrite and apply with --allow-destroy {address}")
+    if m.taken:
+        some = ", ".join(map(repr, m.examples[:SHOWN]))
+        what = f"{address}: {many_rows(m.taken)} of the data have keys that rows outside of its scope have ({some})"
+        hint = "write over none of them: let where: of the data leave the same out, or scope: take them in"
+        yield Problem(what, where, hint)
+
+
+def many_rows(number: int) -> str:
+    """Count rows in words."""
+    return f"{number:,} row" if number == 1 else f"{number:,} rows"
 
 
 def rewrites(m: Mend, first: int) -> Iterator[RewriteRows]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
-from vsync.planning.mend import MOST_ROWS, rewritten
+from vsync.planning.mend import MOST_ROWS, many_rows, rewritten, unmendable
 from vsync.planning.steps import Change
 
 if TYPE_CHECKING:
@@ -37,26 +37,20 @@ def changes(at: Standing, found: Mend) -> Iterator[Change]:
     """Say what is to be done."""
     yield from () if is_large(found) else rewritten(found)
     if found.extra:
-        what = f"{_rows(len(found.extra))} not in the data will be deleted"
+        what = f"{many_rows(len(found.extra))} not in the data will be deleted"
         yield Change("destroy", at.base.address, what, (), at.where)
 
 
 def conflicts(at: Standing, found: Mend) -> Iterator[Problem]:
     """Say what keeps it from being done."""
     address = at.base.address
-    if found.untold:
-        what = f"{address}: {_rows(found.untold)} counted that no key tells"
-        yield Problem(what, at.where, f"say write: overwrite and apply with --allow-destroy {address}")
+    yield from unmendable(found, at.where)
     if not found.extra:
         return
-    rows = _rows(len(found.extra))
+    rows = many_rows(len(found.extra))
     if len(found.extra) > at.may_delete:
         what = f"{address}: {rows} to be deleted, and max_delete allows {at.may_delete:,}"
         yield Problem(what, at.where, "look at the source: is it whole? Otherwise raise max_delete:", limit=True)
     elif not at.allowed:
         what = f"{address}: {rows} that the data does not hold are to be deleted"
         yield Problem(what, at.where, f"let them be destroyed: --allow-destroy {address}")
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} row" if number == 1 else f"{number:,} rows"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
 from vsync.planning.build import observed_digest
-from vsync.planning.mend import MOST_ROWS, rewrites, rewritten
+from vsync.planning.mend import MOST_ROWS, many_rows, rewrites, rewritten, unmendable
 from vsync.planning.steps import Change, DeleteRows, Destination, Flush, Plan, Recount, content_key
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def repair_plan(spec: Spec, facts: Facts, choice: Choice, mends: Sequence[Mend]) -> Plan:
     """Build the plan that mends what was found; what cannot be mended is a conflict in it."""
-    mends = [m for m in mends if m.changes or m.lost or m.untold]
+    mends = [m for m in mends if m.changes or m.lost or m.untold or m.taken]
     conflicts = [p for m in mends for p in _conflicts(m, mends, choice)]
     units: list[Unit] = []
     steps: list[Step] = []
@@ -93,17 +93,16 @@ def _conflicts(m: Mend, mends: Sequence[Mend], choice: Choice) -> Iterator[Probl
     if m.session is not None and not m.session.done:
         yield Problem(f"{address}: an apply of it has not finished", None, "finish it first: vsync apply")
     if m.changes > MOST_ROWS:
-        yield Problem(f"{address}: {_rows(m.changes)} are too many to be mended one by one", None, all_of_it)
+        yield Problem(f"{address}: {many_rows(m.changes)} are too many to be mended one by one", None, all_of_it)
     if m.lost:
-        what = f"{address} lacks {_rows(m.lost)}, and the server makes the keys (auto_id): a repair that is interrupted"
-        yield Problem(f"{what} could not tell which of them it has inserted", None, all_of_it)
-    if m.untold:
-        yield Problem(f"{address}: {_rows(m.untold)} counted that no key tells", None, all_of_it)
+        what = f"{address} lacks {many_rows(m.lost)}, and the server makes the keys (auto_id)"
+        yield Problem(f"{what}: an interrupted repair could not tell which of them it has inserted", None, all_of_it)
+    yield from unmendable(m)
     for other in mends:
         to = other.destination
         moved = m.missing.intersection(other.extra) if to.collection == m.destination.collection else set()
         if moved and to.address not in choice.allow_destroy:
-            what = f"{address}: {_rows(len(moved))} of its data in {to.address} instead"
+            what = f"{address}: {many_rows(len(moved))} of its data in {to.address} instead"
             yield Problem(what, None, f"let them be deleted there: --allow-destroy {to.address}")
 
 
@@ -111,11 +110,7 @@ def _changes(m: Mend, *, deleted: bool) -> Iterator[Change]:
     address = m.destination.address
     yield from rewritten(m)
     if m.extra and deleted:
-        yield Change("destroy", address, f"{_rows(len(m.extra))} not in its data: deleted")
+        yield Change("destroy", address, f"{many_rows(len(m.extra))} not in its data: deleted")
     elif m.extra:
-        what = f"{_rows(len(m.extra))} not in its data: left alone"
+        what = f"{many_rows(len(m.extra))} not in its data: left alone"
         yield Change("warn", address, what, (f"let them be deleted: --allow-destroy {address}",))
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} row" if number == 1 else f"{number:,} rows"

@@ -164,6 +164,8 @@ def _mirror(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], 
             return _refused(at.base, _not_loaded(at))
         if old is not None and not old.done:  # what it brought before it was killed cannot be compared
             return _overwrite(at, old, units, journal)
+        made = _append(at, old, units, journal)  # what it has no more cannot be found, and would stay
+        return made if old is None or made.state == "same" else _refused(at.base, _not_loaded(at))
     return _append(at, old, units, journal)
 
 
@@ -373,7 +375,8 @@ def _not_loaded(at: Standing) -> Problem:
     return Problem(
         f"{at.base.address} is not loaded: which keys it holds cannot be asked, and a plan never loads",
         at.where,
-        "load it first: apply it once with load: true and without data:. Or say write: upsert, which asks for no keys",
+        "load it first: apply it once with load: true and without data:. Or say write: "
+        + ("overwrite" if at.base.write == "mirror" else "upsert, which asks for no keys"),
     )
 
 
