@@ -169,6 +169,27 @@ def test_keys_in_another_partition(tmp_path: Path, target: Endpoint, write: str)
     applies.assert_no_changes(tmp_path)
 
 
+def test_a_partition_that_is_overwritten_takes_its_keys_from_the_others(tmp_path: Path, target: Endpoint) -> None:
+    """Rows that no data brings to another partition any more are still there: a key must not be there twice."""
+    write_partitions(tmp_path, target, "append", "overwrite")
+    rows = glove.rows(0, 600)
+    glove.write_hdf5(tmp_path / "a.h5", rows[:300])
+    glove.write_hdf5(tmp_path / "b.h5", rows[300:400])
+    applies.apply(tmp_path)
+    moved = rows[200:600].changed()
+    glove.write_hdf5(tmp_path / "a.h5", rows[:200])
+    glove.write_hdf5(tmp_path / "b.h5", moved)
+    allowed = ("--allow-destroy", "collection.parts.partition.b")
+    said = applies.plan(tmp_path, *allowed, code=2)
+    assert "rows of other partitions that have its keys go from there" in said
+    done = applies.apply(tmp_path, *allowed)
+    assert done.balance("collection.parts.partition.b")["left"] == 400
+    with reader.client_of(target) as client:
+        reader.assert_holds(client, "parts", rows[:200].by_id() | moved.by_id())
+        assert [reader.count(client, "parts", partition=p) for p in "abc"] == [200, 400, 0]
+    applies.assert_no_changes(tmp_path)
+
+
 @QUICK_ON_LITE
 def test_the_count_of_a_partition_is_exact_whatever_was_done(tmp_path: Path, target: Endpoint) -> None:
     """Lite is counted by its statistics: after upserts, replacing inserts and deletes, before and after a flush."""

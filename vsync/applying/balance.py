@@ -114,7 +114,7 @@ def _with_ids(run: Run, to: Destination, settled: Settled) -> Settled:
 def _others_displace(run: Run, to: Destination) -> bool:
     """Whether upserts into another partition may have taken rows away that this one held before."""
     return bool(to.before) and any(
-        d.replaces and d.collection == to.collection and d.address != to.address for d in run.plan.destinations
+        d.displaces and d.collection == to.collection and d.address != to.address for d in run.plan.destinations
     )
 
 

@@ -219,9 +219,10 @@ def _kept(task: Task, rows: pa.RecordBatch, mask: bytes | None) -> bytes | None:
 
 
 def _displaced(task: Task, rows: pa.RecordBatch) -> pa.Array | None:
-    """Give the keys of an upsert into a collection that held rows, or may have: they can be in any partition."""
+    """Give the keys of rows that replace others, in a collection that may hold some: they can be in any partition."""
     key, to = task.collection.primary, task.to
-    if not to.replaces or key.auto_id or not rows.num_rows or not (to.probe or to.before != 0):
+    held = to.probe or to.before != 0 or to.elsewhere
+    if not to.displaces or not held or key.auto_id or not rows.num_rows:
         return None
     return rows.column(key.name)
 

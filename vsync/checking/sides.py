@@ -119,7 +119,6 @@ def side_of(spec: Spec, name: str, wanted: Wanted, data: Sequence[WantedData], f
     wish, partition, destination = spec.collections[name], data[0].partition, data[0].destination
     addresses = {d.address for d in data}
     units = [u for u in facts.units if u.unit.address in addresses and u.unit.destination == destination]
-    said = (wish.partitions or {}).get(partition or "")
     return Side(
         address=destination,
         collection=wanted.effective,
@@ -128,7 +127,7 @@ def side_of(spec: Spec, name: str, wanted: Wanted, data: Sequence[WantedData], f
         bounds=tuple(u.bounds for u in units),
         losers=tuple(u.losers for u in units),
         skips=wish.on_bad_row == "skip",
-        write=(said.write if said else None) or wish.write,
+        write=wish.write_into(partition),
         exclusive=wish.exclusive,
         session=_session(destination, name, facts),
         scope=wish.scope,

@@ -161,9 +161,8 @@ def _unfit(data: WantedData, source: CollectionSource, target: Target, rejected:
 def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollection, rejected: Sequence[Key]) -> bool:
     """Tell whether keys that are on the target are left as they are, and can be told."""
     wish = spec.collections[wanted.declared.name]
-    said = (wish.partitions or {}).get(data.partition or "")
     return (
-        ((said.write if said else None) or wish.write) == "append"
+        wish.write_into(data.partition) == "append"
         and (bool(there.rows) or (there.rows == 0 and bool(rejected)))
         and not wanted.effective.primary.auto_id
         and _keeps_keys(wanted, data)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vsync.planning.facts import Facts, UnitFacts
     from vsync.planning.wanted import Wanted
     from vsync.schema import Collection, LiveCollection
-    from vsync.spec import Spec
+    from vsync.spec import CollectionSpec, Spec
 
 
 @dataclass(slots=True)
@@ -177,12 +177,11 @@ def _bring_all(
         addresses = {d.address for d in data}
         units = [u for u in facts.units if u.unit.destination == destination and u.unit.address in addresses]
         partition = data[0].partition
-        said = (wish.partitions or {}).get(partition or "")
         base = Destination(
             address=destination,
             collection=name,
             partition=partition,
-            write=(said.write if said else None) or wish.write,
+            write=wish.write_into(partition),
             probe=False,
             strict=wish.strict,
             on_bad_row=wish.on_bad_row,
@@ -191,6 +190,7 @@ def _bring_all(
             session=0,
             before=None,
             exclusive=wish.exclusive,
+            elsewhere=live is not None and _elsewhere(wish, wanted, partition, live, choice),
         )
         standing = Standing(
             base=base,
@@ -208,6 +208,16 @@ def _bring_all(
             snapshot=isinstance(spec.target, StoreTarget) and spec.target.snapshots and name in facts.target.unfinished,
         )
         yield bring(standing, units, facts.journal)
+
+
+def _elsewhere(
+    wish: CollectionSpec, wanted: Wanted, partition: str | None, live: LiveCollection, choice: Choice
+) -> bool:
+    """Tell whether other partitions may hold keys of this one's data: not those made to hold just what theirs says."""
+    data = [d for d in wanted.data if choice.takes_data(d.address, d.destination)]
+    exact = {d.partition for d in data if wish.write_into(d.partition) in {"overwrite", "mirror"}}
+    others = {name: rows for name, rows in live.partition_rows.items() if name not in {partition, *exact}}
+    return partition is not None and any(rows != 0 for rows in others.values())
 
 
 def _rows_there(live: LiveCollection | None, partition: str | None) -> int | None:

@@ -347,6 +347,8 @@ def _copy_change(
     if u.surplus:
         what = f"{u.surplus:,} entities more are counted there than it has keys: one under each key is copied"
         details.append(f"{what} (old copies of rows that were just replaced count, too)")
+    if destination.write == "overwrite" and destination.elsewhere:
+        details.append("rows of other partitions that have its keys go from there")
     if destination.probe:
         details.append("keys are compared with those there when applied")
     if u.losers:

@@ -253,6 +253,7 @@ class Destination:
     rows were brought here, ``epoch`` the times the content began anew; both are the journal's. ``probe``: it may hold
     rows, so each chunk asks which of its keys are there. ``before`` is the count that the plan saw, ``None`` where it
     cannot be counted. ``exclusive``: nobody else writes there meanwhile, so its count must come out even.
+    ``elsewhere``: other partitions may hold keys of its rows.
     """
 
     address: str
@@ -268,11 +269,17 @@ class Destination:
     before: int | None
     skipped: bool = False
     exclusive: bool = True
+    elsewhere: bool = False
 
     @property
     def replaces(self) -> bool:
         """Whether a row whose key is there replaces what is there."""
         return self.write in {"upsert", "mirror"}
+
+    @property
+    def displaces(self) -> bool:
+        """Whether a row takes the place of what has its key in another partition."""
+        return self.replaces or (self.write == "overwrite" and self.elsewhere)
 
 
 Action = Literal["create", "update", "replace", "destroy", "copy", "same", "warn", "orphan"]

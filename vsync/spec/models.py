@@ -246,6 +246,11 @@ class CollectionSpec(Model):
         """Every way of writing that any of its rows are written in."""
         return {self.write, *(p.write for p in (self.partitions or {}).values() if p.write)}
 
+    def write_into(self, partition: str | None) -> Write:
+        """Say how rows are written into a partition: as it says itself, or else as its collection does."""
+        said = (self.partitions or {}).get(partition or "")
+        return (said.write if said else None) or self.write
+
     def may_delete(self, held: int) -> int:
         """Tell how many of the rows that are held mirror may delete: ``max_delete`` of them, rounded down."""
         return values.part(self.max_delete, held)
