@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vsync.api import both_ends, state_path, view_of
 from vsync.applying.settings import MAX_DOWNTIME
-from vsync.errors import LockedError, UsageError
+from vsync.errors import JournalError, LockedError, UsageError
 from vsync.planning.choice import Choice
 from vsync.spec import StoreTarget
 
@@ -106,7 +106,8 @@ def _record(path: Path, target: str, sides: Sequence[Side], compared: Sequence[C
     ]
     if not equal or not path.exists():
         return
-    with suppress(LockedError), locked(path, holder()), closing(Journal(path)) as journal:
+    # What a check found is so, whether the state can be written or not.
+    with suppress(LockedError, JournalError), locked(path, holder()), closing(Journal(path)) as journal:
         for one in equal:
             journal.checked(target, one.address, one.how)
 

@@ -257,6 +257,27 @@ def test_bad_rows_can_be_skipped_and_are_listed(shell: Shell, lite_path: Path) -
     assert "No changes." in shell.run("plan").out
 
 
+def test_a_column_with_nulls_is_inferred_as_nullable(shell: Shell, lite_path: Path) -> None:
+    vectors = pa.array([[float(n), 1.0] for n in range(5_000)], pa.list_(pa.float32(), 2))
+    notes = pa.array([None if n == 4_321 else "note" for n in range(5_000)], pa.string())
+    table = pa.table({"id": range(5_000), "vector": vectors, "note": notes, "full": ["x"] * 5_000})
+    pq.write_table(table, shell.folder / "rows.parquet", row_group_size=2_000)
+    spec = f"version: 1\ntarget: {lite_path}\ncollections:\n  c: {{SAID data: [{{from: rows.parquet}}]}}\n"
+    said = "note: {type: varchar, max_length: 9}, full: {type: varchar, max_length: 9}"
+    fields = f"fields: {{id: {{type: int64, primary: true}}, vector: {{type: float_vector, dim: 2}}, {said}}},"
+    (shell.folder / "vsync.yaml").write_text(spec.replace("SAID", fields))
+    refused = shell.run("apply", "--auto-approve")
+    assert refused.code == 1
+    assert "row 4321, field note: is null" in refused.err
+    assert "declare note with nullable: true" in refused.err
+
+    (shell.folder / "vsync.yaml").write_text(spec.replace("SAID", "").replace("c:", "d:"))
+    assert shell.run("apply", "--auto-approve").code == 0
+    with closing(open_target(str(lite_path), None, "default")) as opened:
+        made = opened.observe(["d"])["d"].schema
+    assert [f.name for f in made.columns if f.nullable] == ["note"]
+
+
 def test_one_row_in_the_middle_of_a_million(shell: Shell) -> None:
     rows = 1_000_000
     numbers = np.zeros(rows, "i4")

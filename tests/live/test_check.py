@@ -176,6 +176,11 @@ def test_planted_faults_are_found_and_nothing_else_then_mended(tmp_path: Path, t
         assert not found
         assert "No differences." in done.out
     assert "content last checked 20" in applies.plan(tmp_path, code=0)
+    lock = tmp_path / ".vsync" / "vsync.lock"
+    lock.unlink()
+    lock.mkdir()  # the state cannot be written
+    world.check(code=0)
+    lock.rmdir()
 
     world.plant()
     done, found = world.check("--full", code=3)

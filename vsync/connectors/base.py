@@ -76,7 +76,7 @@ class Column:
 
     ``row_bytes`` is the size of one row in bytes as Arrow, exact for fixed-size types and a mean for others. ``loss``
     names what reading loses, such as a codec, where the source is read by decoding. ``field`` is what it was in the
-    Milvus that it comes from, where the source knows.
+    Milvus that it comes from, where the source knows. ``nulls``: some rows have none, as far as was seen.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Column:
     row_bytes: float
     loss: str | None = None
     field: Field | None = None
+    nulls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,10 +184,21 @@ def _field(file: pq.ParquetFile, field: pa.Field, sample: pa.ChunkedArray) -> _F
     width = _width(file, field.name, kind, sample)
     if width is None:
         mean = cols.mean_bytes(cols.plain(sample.combine_chunks()))
-        return _Field(Column(field.name, kind, f"{field.type} ({rows},)", mean), None)
+        nulls = sample.null_count > 0 or _counts_nulls(file, field.name)
+        return _Field(Column(field.name, kind, f"{field.type} ({rows},)", mean, nulls=nulls), None)
     native = f"{field.type} ({rows}, {width})"
     vector = pa.binary(width) if pa.types.is_uint8(kind.value_type) else pa.list_(kind.value_type, width)
     return _Field(Column(field.name, vector, native, cols.row_bytes(vector)), width)
+
+
+def _counts_nulls(file: pq.ParquetFile, name: str) -> bool:
+    """Tell whether the footer counts nulls in a flat column; of lists it counts empty ones with them."""
+    schema, groups = file.metadata.schema, file.metadata.num_row_groups
+    place = next((i for i in range(len(schema)) if schema.column(i).path == name), None)
+    if place is None:
+        return False
+    found = (file.metadata.row_group(i).column(place).statistics for i in range(groups))
+    return any(s is not None and s.has_null_count and s.null_count for s in found)
 
 
 def _width(file: pq.ParquetFile, name: str, kind: pa.DataType, sample: pa.ChunkedArray) -> int | None:

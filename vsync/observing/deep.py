@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vsync.errors import Problem
 from vsync.planning.origins import mapping_of
 from vsync.planning.steps import Change, CopyChunk, Plan
-from vsync.rows import columns_of, take_rows
+from vsync.rows import columns_of, hint_for, take_rows
 
 if TYPE_CHECKING:
     from vsync.connectors.base import Source, Target
@@ -58,7 +58,7 @@ def _look(plan: Plan, chunk: CopyChunk, source: Source, target: Target, seen: _S
     seen.read += batch.num_rows
     seen.bad += len({b.row for b in taken.bad})
     if to.on_bad_row == "error":
-        problems += [Problem(str(b), unit.path, "mend the source, or write on_bad_row: skip") for b in taken.bad]
+        problems += [Problem(str(b), unit.path, hint_for([b])) for b in taken.bad]
     if to.probe and taken.rows.num_rows and not collection.primary.auto_id:
         keys = taken.rows.column(collection.primary.name)
         seen.there += target.writer(collection, to.partition).probe(keys).true_count

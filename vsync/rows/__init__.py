@@ -7,7 +7,7 @@
 ``dynamic``   keys of the dynamic field, out of it and into it
 ``infer``     ``infer_field``: the field that holds a column
 ``checks``    ``Rules``, ``find_bad_rows``: what the field or the server would refuse
-``bad``       ``BadRow``, ``bad_rows_error``: how a bad row is named
+``bad``       ``BadRow``, ``bad_rows_error``, ``hint_for``: how a bad row is named
 ``digest``    ``digest``: the content of rows in 128 bits
 ``route``     the shape of a way from a column into a field; the ways are in
               ``scalars``, ``text``, ``vectors`` and ``sparse``
@@ -19,7 +19,7 @@ shown of a bad row does. The usual order is ``take_rows(batch, first_row, mappin
 ``raise bad_rows_error(taken.bad)`` or going on with ``taken.rows``, whose numbers are ``taken.numbers``.
 """
 
-from vsync.rows.bad import BadRow, bad_rows_error
+from vsync.rows.bad import BadRow, bad_rows_error, hint_for
 from vsync.rows.casting import cast_of, constant
 from vsync.rows.checks import Rules, find_bad_rows
 from vsync.rows.digest import digest
@@ -66,6 +66,7 @@ __all__ = [
     "default_of",
     "digest",
     "find_bad_rows",
+    "hint_for",
     "infer_field",
     "map_rows",
     "origin_columns",

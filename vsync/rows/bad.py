@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+IS_NULL = "is null, and the field is neither nullable nor has a default"
 NAMED = 10
 SHOWN_CHARACTERS = 60
 SHOWN_ELEMENTS = 6
@@ -59,9 +60,15 @@ def bad_rows_error(bad: Sequence[BadRow], *, where: str | None = None) -> BadRow
     problems = [Problem(str(b), where) for b in bad[:NAMED]]
     if len(bad) > NAMED:
         problems.append(Problem(f"{rows} rows do not fit in all; the first {NAMED} values are named", where))
-    hint = "mend the source, or write on_bad_row: skip"
-    problems[-1] = Problem(problems[-1].what, where, hint)
+    problems[-1] = Problem(problems[-1].what, where, hint_for(bad))
     return BadRowsError(problems)
+
+
+def hint_for(bad: Sequence[BadRow]) -> str:
+    """Say what to do about rows that do not fit."""
+    nulls = sorted({b.field for b in bad if b.why == IS_NULL})
+    new = f"declare {', '.join(nulls)} with nullable: true where the collection is still to be made, " if nulls else ""
+    return f"mend the source, {new}or write on_bad_row: skip"
 
 
 def shown(array: pa.Array, at: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vsync.rows.bad import BadRow, Finding, bad_rows_error, found, shown
+from vsync.rows.bad import IS_NULL, BadRow, Finding, bad_rows_error, found, shown
 from vsync.rows.buffers import (
     Mask,
     byte_lengths,
@@ -57,8 +57,7 @@ def check_column(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
     """Find what does not fit in one column, by position."""
     findings: list[Finding] = []
     if array.null_count and not field.nullable and field.default is None:
-        why = "is null, and the field is neither nullable nor has a default"
-        findings += found(~valid_mask(array), why, partial(shown, array))
+        findings += found(~valid_mask(array), IS_NULL, partial(shown, array))
     if field.type is DataType.VARCHAR and field.max_length is not None:
         findings += _too_long(array, field)
     elif field.type is DataType.ARRAY:

@@ -46,13 +46,16 @@ def infer_field(column: Column, name: str, *, primary: bool = False) -> Field | 
 
     A primary key is int64 or varchar. Fixed-size lists of numbers are float vectors, fixed-size bytes and
     fixed-size lists of booleans binary vectors, lists arrays, structs, maps and lists of lists JSON, times
-    integers in their unit. A column that was a field of a Milvus is one again.
+    integers in their unit; what holds nulls is nullable. A column that was a field of a Milvus is one again.
     """
     kind = plain_type(column.type)
     was = column.field
     if was is not None and (not primary or was.type in KEYS):
         return replace(was, name=name, primary=primary)
-    return _primary(kind, name) if primary else _value(kind, name)
+    if primary:
+        return _primary(kind, name)
+    made = _value(kind, name)
+    return replace(made, nullable=True) if made and column.nulls and not made.type.is_vector else made
 
 
 def _value(kind: pa.DataType, name: str) -> Field | None:

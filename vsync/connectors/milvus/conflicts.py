@@ -102,7 +102,10 @@ def _of_field(field: Field, holds: Capabilities, server: Server) -> Iterator[tup
     if field.nullable and (field.primary or field.partition_key or field.type.is_vector):
         yield "keys and vectors cannot be nullable", None
     elif field.nullable and not holds.nullable:
-        yield f"{server} does not hold nullable fields", "leave nullable out, or write to a newer server"
+        yield (
+            f"{server} does not hold nullable fields",
+            "declare it without nullable (a row without a value then does not fit), or write to a newer server",
+        )
     if field.default is not None:
         if field.primary or field.type.is_vector or field.type in _NO_DEFAULT:
             yield f"a {'primary key' if field.primary else field.type} cannot have a default", None
