@@ -14,7 +14,7 @@ from vsync.planning.approval import check_approved, check_found
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
 from vsync.planning.steps import Plan
-from vsync.spec import Spec, parse_spec
+from vsync.spec import Places, Spec, parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -267,7 +267,8 @@ def _refuse_conflicts(made: Plan) -> None:
 def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:
     """Rebuild the spec that a plan was made from; secrets are resolved anew."""
     text = json.dumps(saved.spec, ensure_ascii=False)
-    return parse_spec(text, name=saved.spec_name, folder=Path(saved.folder), environ=environ)
+    spec = parse_spec(text, name=saved.spec_name, folder=Path(saved.folder), environ=environ)
+    return spec.placed(Places(saved.spec_name, ""), Path(saved.folder))  # it is nowhere in the file as it is now
 
 
 @contextmanager

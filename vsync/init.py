@@ -52,6 +52,8 @@ def spec_from(
     UsageError where it is none of them.
     """
     folder = folder or Path.cwd()
+    if Path(origin).suffix == ".db" and not (folder / origin).exists():
+        raise UsageError(f"there is no Milvus Lite at {origin}", hint="name its folder, or a server: http://HOST:PORT")
     if "://" in origin or (folder / origin).is_dir():
         return _of_milvus(origin, collections, token_env, database, target, folder)
     return _of_file(origin, target or "./milvus.db", folder).to_yaml()

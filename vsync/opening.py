@@ -7,11 +7,12 @@ import os
 import threading
 from collections import OrderedDict
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.registry import open_snapshot, open_source, open_store, open_written
-from vsync.errors import SourceChangedError, SourceError
+from vsync.errors import SourceChangedError, SourceError, SpecError
 from vsync.spec import FromBackup, FromMilvus, OneCollection, StoreTarget
 from vsync.spec.copying import expand
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from vsync.connectors.base import Database, Source, Target
     from vsync.planning.steps import Unit
-    from vsync.spec import Connection, DataSpec, InDatabase, Spec
+    from vsync.spec import Connection, DataSpec, InDatabase, Secret, Spec
 
 OPEN_FILES = 16
 
@@ -30,8 +31,15 @@ def open_connection(spec: Spec, connection: Connection) -> Target:
     from vsync.connectors.milvus import open_target
 
     uri = str((Path(spec.folder) / connection.uri).absolute()) if connection.is_lite else connection.uri
-    token = connection.token.resolve(spec.folder, os.environ) if connection.token else None
-    return open_target(uri, token, connection.database)
+    return open_target(uri, _token(spec, connection.token), connection.database)
+
+
+def _token(spec: Spec, secret: Secret | None) -> str | None:
+    try:
+        return secret.resolve(spec.folder, os.environ) if secret else None
+    except SpecError as error:
+        where = spec.where_token(secret) if secret else None
+        raise SpecError([replace(problem, where=where) for problem in error.problems]) from None
 
 
 def open_to(spec: Spec, *, written: bool = False) -> Target:
@@ -50,6 +58,8 @@ def open_database(spec: Spec, said: InDatabase) -> Database:
     if isinstance(said, FromBackup):
         return open_snapshot(said.kind, _place(spec, said.repo), said.snapshot)
     assert isinstance(said, FromMilvus)
+    if said.at.is_lite and not (Path(spec.folder) / said.at.uri).exists():
+        raise SourceError("there is no Milvus Lite", where=_place(spec, said.at.uri), hint="is its path right?")
     return open_connection(spec, said.at)
 
 

@@ -143,9 +143,8 @@ def test_a_damaged_object_is_mended_by_the_next_backup_once_it_is_removed(tmp_pa
 def test_a_folder_with_other_things_is_no_repository(tmp_path: Path) -> None:
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / "letters.txt").write_text("dear")
-    for command in COMMANDS[:4]:
-        assert "repo is no repository of vsync" in run(tmp_path, command, 64)
-    assert "there is no repository" in run(tmp_path, COMMANDS[4], 1)
+    for command in COMMANDS[:5]:
+        assert "there is no repository of vsync" in run(tmp_path, command, 1)
     shown = run(tmp_path, BACKUP, 12)
     assert "there are other things, and no repository" in shown
     assert "a folder of its own" in shown
@@ -155,7 +154,7 @@ def test_a_folder_with_other_things_is_no_repository(tmp_path: Path) -> None:
 def test_a_file_is_no_repository(tmp_path: Path) -> None:
     (tmp_path / "repo").write_text("dear")
     for command in COMMANDS[:4]:
-        assert "repo is no repository of vsync" in run(tmp_path, command, 64)
+        assert "there is no repository of vsync" in run(tmp_path, command, 1)
     assert "there is a file" in run(tmp_path, BACKUP, 12)
 
 

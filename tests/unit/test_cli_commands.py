@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -82,7 +83,7 @@ def names(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["plan", "-h"], ["apply", "--help"], ["help"], ["version"]])
+@pytest.mark.parametrize("words", [["--help"], ["-h"], [], ["plan", "-h"], ["state"], ["help"], ["version"]])
 def test_help_is_no_error(run: Callable[..., Done], words: list[str]) -> None:
     done = run(*words)
     assert (done.code, done.err) == (0, "")
@@ -115,6 +116,13 @@ def test_wrong_usage_exits_64_and_says_what_was_meant(
     assert said in done.err
     assert not done.out
     assert names(folder) == ["a.parquet", "vsync.yaml"]
+    if words[0] == "help":
+        return
+    done = run(*words, "--json")
+    (error,) = done.said
+    assert (done.code, error["type"], error["exit_code"]) == (64, "error", 64)
+    assert said in error["problems"][0]["what"] + str(error["problems"][0]["hint"])
+    assert not done.err
 
 
 def test_problems_of_a_spec_are_told_one_a_line(folder: Path, run: Callable[..., Done]) -> None:
@@ -215,6 +223,11 @@ def test_a_stale_plan_says_what_changed(folder: Path, run: Callable[..., Done]) 
     done = run("apply", "p.json")
     assert done.code == 4
     assert "a.parquet changed" in done.err
+    (folder / "a.parquet").rename(folder / "b.parquet")
+    gone = run("apply", "p.json")
+    assert gone.code == 12
+    assert gone.err.splitlines()[:2] == [f"Error: {folder}/a.parquet: no such file", "  vsync.yaml"]
+    (folder / "b.parquet").rename(folder / "a.parquet")
 
     run("plan", "--out", "p.json")
     (folder / "other.yaml").write_text(SPEC.replace("    data:", "    partitions: [rare]\n    data:"))
@@ -327,6 +340,21 @@ def test_a_saved_plan_has_a_name_that_apply_knows(run: Callable[..., Done], fold
     assert done.code == 64
     assert "does not end with .json" in done.err
     assert not (folder / "plan.txt").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_output_that_nobody_reads_any_more_is_told_where_an_apply_was_cut_off(
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    done = run("apply", "--auto-approve")
+    assert done.code == 1
+    assert "the output was closed before the end" in done.err
+    assert "run the same command again" in done.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -13,7 +13,7 @@ from vsync import faults
 from vsync.cli import apply, backup, check, commands, convert, repository, state, status
 from vsync.cli.common import Shown
 from vsync.cli.group import vsync
-from vsync.errors import VsyncError
+from vsync.errors import UsageError, VsyncError
 
 __all__ = ["apply", "backup", "check", "commands", "convert", "main", "repository", "state", "status"]
 
@@ -31,8 +31,8 @@ def main() -> None:
     except Exit as e:
         sys.exit(e.exit_code)
     except click.ClickException as e:
-        e.show()
-        sys.exit(64)
+        _show_usage(e, as_json=as_json)
+        sys.exit(UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except Shown as e:
@@ -43,7 +43,7 @@ def main() -> None:
         _show_error(e, as_json=as_json)
         sys.exit(e.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _cut_off()
         sys.exit(1)
     except Exception as e:
         if os.environ.get("VSYNC_DEBUG"):
@@ -66,6 +66,21 @@ def _of_a_file(error: Exception) -> VsyncError | None:
 def _of_vsync(error: Exception) -> VsyncError:
     what = f"vsync itself failed: {type(error).__name__}: {error}"
     return VsyncError(what, hint="this is a fault of vsync; VSYNC_DEBUG=1 shows where")
+
+
+def _cut_off() -> None:
+    """Let what is still to be printed go nowhere; whoever waits for rows to be written is told."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if {*sys.argv[1:2]} & {"apply", "backup", "restore"}:
+        hint = "what is done is kept: run the same command again"
+        _show_error(VsyncError("the output was closed before the end", hint=hint), as_json=False)
+
+
+def _show_usage(error: click.ClickException, *, as_json: bool) -> None:
+    if as_json:
+        _show_error(UsageError(error.format_message()), as_json=True)
+    else:
+        error.show()
 
 
 def _show_error(error: VsyncError, *, as_json: bool) -> None:

@@ -133,6 +133,8 @@ def _stop_on_signals() -> Stop:
 
     def heard(number: int, _frame: Any) -> None:
         if stop.is_set():
+            go_on = shlex.join(_going_on(sys.argv[1:]))
+            os.write(2, f"\nStopped at once; what is done is kept. Go on with: vsync {go_on}\n".encode())
             os._exit(128 + number)
         stop.set(number)
 

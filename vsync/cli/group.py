@@ -11,6 +11,12 @@ import rich_click as click
 class Commands(click.RichGroup):
     """A group that says what was meant where a command is mistyped."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words; without any, help is what was meant."""
+        given = args or ([] if ctx.resilient_parsing else ["--help"])
+        parsed: list[str] = super().parse_args(ctx, given)
+        return parsed
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, or say which is near."""
         if args and self.get_command(ctx, args[0]) is None:

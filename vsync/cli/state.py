@@ -132,12 +132,13 @@ def doctor(path: Path, restore: bool, yes: bool, as_json: bool) -> None:  # noqa
     """Look whether a state is whole and agrees with itself, and bring its backup back."""
     from vsync.report.jsonl import say
     from vsync.report.state import finding_lines
-    from vsync.state.doctor import examine
+    from vsync.state.doctor import check_backup, examine
     from vsync.state.doctor import restore as bring_back
     from vsync.state.journal import holder
     from vsync.state.lock import locked
 
     if restore:
+        check_backup(path)
         with locked(path, holder()):
             if not any(f.level == "wrong" for f in examine(path)):
                 _agree(yes, f"Nothing is wrong with {path}. Go back to its backup all the same?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vsync.errors import StalePlanError
-from vsync.planning.steps import Clear, Plan, cut_on, known_as
+from vsync.planning.steps import Clear, CopyChunk, Plan, RewriteRows, SetAlias, Step
 
 
 def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
@@ -19,8 +19,8 @@ def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
     if not resumes:
         moved += [f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d]
         moved += _sources_moved(saved, fresh)
-    approved = {known_as(s, saved) for s in saved.steps}
-    new = [s for s in fresh.steps if known_as(s, fresh) not in approved and not cut_on(s, fresh, saved)]
+    approved = {_known_as(s, saved) for s in saved.steps}
+    new = [s for s in fresh.steps if _known_as(s, fresh) not in approved and not _cut_on(s, fresh, saved)]
     if new and not moved:
         moved += _sources_moved(saved, fresh) or [f"{len(new)} steps that it does not hold are needed now"]
     seen = {d.address: d for d in saved.destinations}
@@ -62,3 +62,21 @@ def _sources_moved(saved: Plan, fresh: Plan) -> list[str]:
         for u in fresh.units
         if (u.address, u.path) in was and was[u.address, u.path].content != u.content
     ]
+
+
+def _known_as(step: Step, plan: Plan) -> object:
+    """Say what a step is known by in any plan: a chunk by its unit's key, an alias without its former holder."""
+    if isinstance(step, CopyChunk):
+        return (plan.units[step.unit].key, step.n, step.bounds, step.dropped)
+    if isinstance(step, RewriteRows):
+        return (plan.units[step.unit].key, replace(step, unit=0))
+    return replace(step, held_by=None) if isinstance(step, SetAlias) else step
+
+
+def _cut_on(step: Step, plan: Plan, of: Plan) -> bool:
+    """Tell whether a chunk of a collection is a piece of one of another plan's, which has outgrown what it was."""
+    if not isinstance(step, CopyChunk) or step.keys is None:
+        return False
+    mine, keys = plan.units[step.unit].key, step.keys
+    wholes = (c for c in of.steps if isinstance(c, CopyChunk) and of.units[c.unit].key == mine and c.keys is not None)
+    return any(c.keys.covers(keys) and set(step.dropped) <= set(c.dropped) for c in wholes if c.keys is not None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -370,24 +370,6 @@ class Plan:
 
 
 _ADAPTER: TypeAdapter[Plan] = TypeAdapter(Plan)
-
-
-def known_as(step: Step, plan: Plan) -> object:
-    """Say what a step is known by in any plan: a chunk by its unit's key, an alias without its former holder."""
-    if isinstance(step, CopyChunk):
-        return (plan.units[step.unit].key, step.n, step.bounds, step.dropped)
-    if isinstance(step, RewriteRows):
-        return (plan.units[step.unit].key, replace(step, unit=0))
-    return replace(step, held_by=None) if isinstance(step, SetAlias) else step
-
-
-def cut_on(step: Step, plan: Plan, of: Plan) -> bool:
-    """Tell whether a chunk of a collection is a piece of one of another plan's, which has outgrown what it was."""
-    if not isinstance(step, CopyChunk) or step.keys is None:
-        return False
-    mine, keys = plan.units[step.unit].key, step.keys
-    wholes = (c for c in of.steps if isinstance(c, CopyChunk) and of.units[c.unit].key == mine and c.keys is not None)
-    return any(c.keys.covers(keys) and set(step.dropped) <= set(c.dropped) for c in wholes if c.keys is not None)
 
 
 def unit_key(destination: str, origins: dict[str, Any], content: str) -> str:

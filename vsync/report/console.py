@@ -31,9 +31,17 @@ STYLES = {
 }
 
 
+class _Console(Console):
+    """A console that tells its caller when nobody reads any more, where rich would exit."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise it again: it is called where it was caught."""
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """Make a console that wraps nothing and marks nothing up by itself."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, markup=False)
+    return _Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 
 def show(lines: Iterable[Line], *, stderr: bool = False) -> None:

@@ -71,6 +71,7 @@ __all__ = [
     "Names",
     "OneCollection",
     "PartitionSpec",
+    "Places",
     "Secret",
     "Spec",
     "StoreTarget",

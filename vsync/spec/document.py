@@ -20,6 +20,8 @@ from vsync.spec.targets import AnyTarget
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vsync.spec.secret import Secret
+
 Step = str | int
 
 
@@ -100,16 +102,25 @@ class Spec(Model):
         """Tell where a part of the long form was written, as ``name:line:column``.
 
         ``path`` is such as ``("collections", "words", "fields", "vec", "dim")``; of a part that was not
-        written, the closest one around it counts. ``None`` where the spec was not read from a text.
+        written, the closest one around it counts. Only the name is known of a spec that a saved plan holds, and nothing
+        of one that was not read from a text: ``None``.
         """
-        if self._places is None:
-            return None
+        if self._places is None or not self._places.marks:
+            return self.name
         mark = self._places.mark(path)
         return f"{self._places.name}:{mark.line}:{mark.column}"
 
+    def where_token(self, secret: Secret) -> str | None:
+        """Tell where a secret is first named, likewise."""
+        from vsync.spec.bind import plain
+
+        marks = self._places.marks if self._places else {}
+        tokens = (path for path, node in marks.items() if path[-1:] == ("token",) and plain(node) == secret.long())
+        return self.where(*next(tokens, ()))
+
     def excerpt(self, *path: Step) -> str | None:
         """Show the line of :meth:`where` with its number, and a second line that marks the place in it."""
-        if self._places is None:
+        if self._places is None or not self._places.marks:
             return None
         mark = self._places.mark(path)
         line = lines(self._places.text)[mark.line - 1]

@@ -172,11 +172,17 @@ def _restore_hint(state: Path) -> str:
     )
 
 
+def check_backup(state: Path) -> None:
+    """Raise JournalError where there is no backup to bring back."""
+    if not backup_of(state).exists():
+        hint = _restore_hint(state) if state.exists() else "vsync apply makes a state, and its backup"
+        raise JournalError(f"there is no backup of {state}", hint=hint)
+
+
 def restore(state: Path) -> Path | None:
     """Bring the backup back; gives where the file as it was is kept. Needs the lock."""
     backup, new = backup_of(state), state.with_name(f"{state.name}.restored")
-    if not backup.exists():
-        raise JournalError(f"there is no backup of {state}", hint=_restore_hint(state))
+    check_backup(state)
     for finding in _of_backup(state):
         if finding.level == "wrong":
             raise JournalError(finding.what, hint=f"move {state.name} away and apply again: keys are compared then")

@@ -25,7 +25,7 @@ from uuid import uuid4
 from vsync.connectors.backup.manifest import Manifest
 from vsync.connectors.backup.objects import Objects
 from vsync.connectors.backup.store import open_store
-from vsync.errors import ConflictError, LockedError, SourceError, TargetError, UsageError
+from vsync.errors import ConflictError, LockedError, SourceError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,10 +119,14 @@ class Repository:
                 wrong[snapshot] = error
         return found, wrong
 
+    def check_there(self) -> None:
+        """Raise SourceError where there is no repository."""
+        if not self.there:
+            raise SourceError("there is no repository of vsync", where=self.label, hint="vsync backup makes one")
+
     def find(self, snapshot: str | None) -> Manifest:
         """Read a snapshot, by its id or a part of that, or the last one; raises SourceError where there is none."""
-        if not self.there:
-            raise SourceError("there is no repository", where=self.label, hint="vsync backup makes one")
+        self.check_there()
         return self.manifest(self.find_id(snapshot))
 
     def find_id(self, snapshot: str | None) -> str:
@@ -185,10 +189,9 @@ def open_repository(place: str) -> Repository:
 
 
 def existing(place: str) -> Repository:
-    """Open a repository that is there; raises UsageError where it is not."""
+    """Open a repository that is there; raises SourceError where it is not."""
     found = open_repository(place)
-    if not found.there:
-        raise UsageError(f"{found.label} is no repository of vsync", hint="vsync backup makes one")
+    found.check_there()
     return found
 
 
