@@ -210,7 +210,7 @@ REFUSED: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("x: {type: sparse_float_vector}", "", "does not hold sparse_float_vector", ("milvus-2.3.5",)),
     ("x: {type: geometry}", "", "does not hold geometry", ("milvus-2.3.5",)),
     ("x: {type: timestamptz}", "", "does not hold timestamptz", ("milvus-2.3.5",)),
-    ("x: {type: float_vector, dim: 8}", "", "holds 1 vector field(s)", ("milvus-2.3.5",)),
+    ("x: {type: float_vector, dim: 8}", "", "holds one vector field in a collection", ("milvus-2.3.5",)),
     ("x: {type: int32}", "indexes: {v: {type: DISKANN}}", "has no index DISKANN", ("lite",)),
     ("x: {type: int32}", "indexes: {v: {type: HNSW_SQ}}", "has no index HNSW_SQ", ("milvus-2.3.5",)),
 ]

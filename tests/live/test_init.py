@@ -198,7 +198,7 @@ def opened_lite(path: Path) -> Any:
     [
         ("data.csv", "no file that vsync reads"),
         ("missing.h5", "no such file"),
-        ("missing.db", "no file that vsync reads"),
+        ("missing.db", "there is no Milvus Lite at missing.db"),
         ("empty.h5", "is not an HDF5 file"),
         ("folder", "folder"),
     ],

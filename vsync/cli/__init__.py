@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 
 import rich_click as click
 from click.exceptions import Exit
@@ -24,6 +25,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 def main() -> None:
     """Run the command line; every error of a user's ends here, in words and with its exit code."""
     as_json = "--json" in sys.argv
+    _quieten()
     try:
         if os.environ.get("VSYNC_FAULT") or os.environ.get("VSYNC_FAULT_LOG"):
             faults.arm(os.environ.get("VSYNC_FAULT"), os.environ.get("VSYNC_FAULT_LOG"))
@@ -53,6 +55,12 @@ def main() -> None:
         if full:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what it still holds goes nowhere
         sys.exit(1)
+
+
+def _quieten() -> None:
+    """Let libraries warn only those who ask Python for it: with -W, or PYTHONWARNINGS."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def _of_a_file(error: Exception) -> VsyncError | None:

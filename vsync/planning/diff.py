@@ -74,6 +74,7 @@ def _created(wanted: Collection, *, load: bool | None, where: Where) -> Differen
     indexes = _indexes_to_create(wanted, load=load)
     details = [f"+ {f.name}  {f}{_flags(f)}" for f in wanted.fields]
     details += [f"+ index {i.field}  {i}" for i in indexes]
+    details += _attributes(wanted)
     change = Change("create", f"collection.{wanted.name}", "will be created", tuple(details), where())
     partitions = wanted.partitions or ()
     return Difference(
@@ -88,6 +89,17 @@ def _created(wanted: Collection, *, load: bool | None, where: Where) -> Differen
         ),
         changes=(change, *(_partition_change(wanted.name, p, where) for p in partitions)),
     )
+
+
+def _attributes(wanted: Collection) -> Iterator[str]:
+    """Say what else is declared of a collection that will be created."""
+    if wanted.dynamic:
+        yield "+ dynamic field"
+    for attribute in ("description", "shards", "consistency", "num_partitions"):
+        value = getattr(wanted, attribute)
+        if value is not None:
+            yield f"+ {attribute}  {value}"
+    yield from (f"+ properties.{k}  {v}" for k, v in sorted(wanted.properties or ()))
 
 
 def _indexes_to_create(wanted: Collection, *, load: bool | None) -> list[Index]:

@@ -301,7 +301,8 @@ def _fits(column: Column, f: Field) -> bool:
 def _casts(
     spec: Spec, name: str, item: DataItem, mapping: Sequence[Mapped], problems: list[Problem]
 ) -> Iterator[Fidelity]:
-    """Check every mapped column of every file, and name what a cast or a decoder changes."""
+    """Check every mapped column of every file, and name what a cast or a decoder changes, and where."""
+    changed: dict[tuple[str, str], list[str]] = {}
     for m in mapping:
         where = spec.where("collections", name, "data", item.index, "map", m.field.name)
         address = f"collection.{name}.field.{m.field.name}"
@@ -319,10 +320,11 @@ def _casts(
                 except ConflictError as e:
                     problems += [Problem(f"{path}: {p.what}", p.where or where, p.hint) for p in e.problems]
                     continue
-                if cast.note:
-                    yield Fidelity("converted", address, f"{cast.note} (from {path})")
-                if column.loss:
-                    yield Fidelity("converted", address, f"{column.loss} (from {path})")
+                for note in filter(None, (cast.note, column.loss)):
+                    changed.setdefault((address, note), []).append(path)
+    for (address, note), paths in changed.items():
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        yield Fidelity("converted", address, f"{note} (from {paths[0]}{more})")
 
 
 def _no_column(path: str, name: str, description: Description, where: str | None) -> tuple[str, str | None, str]:

@@ -9,6 +9,10 @@ collections, ``live`` what is there, ``loads`` has it loaded while it is read, `
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when grpc is first imported: its lines would go to stderr
+
 from vsync.connectors.milvus.client import Client
 from vsync.connectors.milvus.target import MilvusTarget
 

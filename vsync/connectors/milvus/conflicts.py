@@ -70,7 +70,9 @@ def _of_collection(desired: Collection, holds: Capabilities, server: Server) -> 
     vectors = [f for f in desired.fields if f.type.is_vector]
     if len(vectors) > holds.max_vector_fields:
         names = ", ".join(f.name for f in vectors)
-        yield f"{server} holds {holds.max_vector_fields} vector field(s) in a collection: {names}", None
+        most = "one vector field" if holds.max_vector_fields == 1 else f"{holds.max_vector_fields} vector fields"
+        hint = "leave some out: declare fields:, or map: the columns that are wanted; or write to a newer server"
+        yield f"{server} holds {most} in a collection, not {len(vectors)}: {names}", hint
     if not vectors:
         yield "a collection needs a vector field", "map one, or declare one in `fields`"
     if len(desired.fields) > MAX_FIELDS:

@@ -8,13 +8,10 @@ used); the manager of embedded servers. ``tests/live/test_milvus_wire.py`` says 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when grpc is imported: its lines go to stderr
 
 from pymilvus import MilvusClient
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
