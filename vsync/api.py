@@ -334,14 +334,15 @@ def _silent(_event: object) -> None:
 
 
 def _write_rejects(journal: Journal, target: str) -> Path | None:
-    """Write the rejected rows beside the state, one JSON object a line."""
+    """Write the rejected rows beside the state, one JSON object a line; where there are none there is no file."""
     from vsync.state.file import translated
 
     rows = journal.rejects(target)
     path = journal.path.with_suffix(".rejects.jsonl")
-    if not rows:
-        return None
     with translated(path):
+        if not rows:
+            path.unlink(missing_ok=True)
+            return None
         handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

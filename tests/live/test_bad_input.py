@@ -256,6 +256,11 @@ def test_bad_rows_can_be_skipped_and_are_listed(shell: Shell, lite_path: Path) -
     assert "300" in rejects
     assert "No changes." in shell.run("plan").out
 
+    write_hdf5(shell.folder / "data.h5", N + 1)  # mended, and one row more
+    assert shell.run("apply", "--auto-approve").code == 0
+    assert not (shell.folder / ".vsync" / "vsync.rejects.jsonl").exists()
+    assert "rejected" not in shell.run("status").out
+
 
 def test_a_column_with_nulls_is_inferred_as_nullable(shell: Shell, lite_path: Path) -> None:
     vectors = pa.array([[float(n), 1.0] for n in range(5_000)], pa.list_(pa.float32(), 2))

@@ -231,10 +231,15 @@ class View(StateFile):
         return [(n, _bounds(*bounds), [(lo, hi) for lo, hi in json.loads(text)]) for n, text, *bounds in rows]
 
     def rejects(self, target: str) -> list[dict[str, Any]]:
-        """List every rejected row: unit's address and path, row number, key (JSON text), field, value and why."""
+        """List every rejected row: unit's address and path, row number, key (JSON text), field, value and why.
+
+        Of a file that changed those of its last content; of a collection, which each session cuts anew, all.
+        """
         rows = self._all(
             "SELECT u.address, u.path, r.row, r.key, r.field, r.value, r.why FROM rejects r JOIN units u"
-            " ON u.target = r.target AND u.key = r.unit WHERE r.target = ? ORDER BY u.address, u.path, r.row",
+            " ON u.target = r.target AND u.key = r.unit WHERE r.target = ? AND (instr(u.content, '@') OR u.seen ="
+            " (SELECT max(seen) FROM units n WHERE n.target = u.target AND n.address = u.address AND n.path = u.path"
+            " AND n.destination = u.destination)) ORDER BY u.address, u.path, r.row",
             [target],
         )
         return [dict(zip(("address", "path", "row", "key", "field", "value", "why"), r, strict=True)) for r in rows]
