@@ -284,6 +284,23 @@ def test_rows_in_the_wrong_partition_are_moved_only_where_they_may_be_deleted(fo
     assert check(spec, server, state)[1] == []
 
 
+def test_a_row_that_is_in_another_partition_is_not_written_a_second_time(folder: Path, tmp_path: Path) -> None:
+    spec, server, state = spec_of(folder), Server(), tmp_path / "state.db"
+    apply(spec, server, state)
+    rows = server.tables["words"].rows
+    rows["old"] = [r for r in rows["_default"] if r[0] < 3]  # of which no data speaks
+    rows["_default"] = [r for r in rows["_default"] if r[0] >= 3]
+    before = {name: list(held) for name, held in rows.items()}
+    _, _, made = check(spec, server, state)
+    with pytest.raises(ConflictError, match=r"3 rows of a.parquet have keys that other partitions hold \(.*\)"):
+        repair(made, spec, server, state)
+    assert rows == before
+    del rows["old"]
+    _, _, made = check(spec, server, state)
+    repair(made, spec, server, state)
+    assert check(spec, server, state)[1] == []
+
+
 def test_missing_rows_whose_keys_the_server_makes_are_a_conflict_with_the_way_out(folder: Path, tmp_path: Path) -> None:
     spec, server, state = spec_of(folder, auto_id=True), Server(), tmp_path / "state.db"
     apply(spec, server, state)

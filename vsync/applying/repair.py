@@ -5,14 +5,16 @@ Every step may be carried out again: keys that are not there are not deleted, an
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vsync.applying.events import Settled
 from vsync.applying.worker import Task
-from vsync.errors import StalePlanError
+from vsync.errors import ConflictError, StalePlanError
 from vsync.planning.steps import CopyChunk, DeleteRows, Recount, RewriteRows
 from vsync.rows import arrow_type
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 WINDOW_BYTES = 16 << 20
 """How much of a file is read at once for the rows in it."""
 DELETED_AT_ONCE = 8_000
+NAMED = 5
 
 
 def overtake(run: Run) -> None:
@@ -91,12 +94,31 @@ def _rewrite(run: Run, step: RewriteRows) -> None:
     windows = _of_keys if unit.lives else _windows
     for task in windows(step, unit, to, collection):
         run.stop_here()
+        _refuse_elsewhere(run, task)
         if step.anew:
             _delete_keys(run, to.address, worker.rows_of(task).column(collection.primary.name))
         prepared = worker.prepare(task)
         worker.send(prepared)
         if step.missing and task.only is not None:  # the source lives: some may be gone there
             run.ungiven[to.address] = run.ungiven.get(to.address, 0) + len(task.only) - prepared.read
+
+
+def _refuse_elsewhere(run: Run, task: Task) -> None:
+    """Raise where other partitions hold keys of rows that take nobody's place: they would be there twice."""
+    to, worker = task.to, run.copier.worker
+    if to.displaces or not to.elsewhere:
+        return
+    keys = worker.rows_of(task).column(task.collection.primary.name)
+    probe = worker.writer(to, task.collection).probe
+    keys = keys.filter(run.retry.call(probe, keys))
+    here = run.retry.call(partial(probe, everywhere=False), keys)
+    elsewhere = keys.filter(pc.invert(here))
+    if len(elsewhere):
+        some = ", ".join(repr(key) for key in elsewhere[:NAMED].to_pylist())  # not a vector: keys
+        raise ConflictError(
+            f"{to.address}: {len(elsewhere):,} rows of {task.unit.path} have keys that other partitions hold ({some})",
+            hint="delete those there, or say write: upsert, which moves rows; then check again",
+        )
 
 
 def _at_once(unit: Unit) -> int:

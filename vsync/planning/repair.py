@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
@@ -46,7 +47,7 @@ def repair_plan(spec: Spec, facts: Facts, choice: Choice, mends: Sequence[Mend])
         target_label=facts.target.label,
         observed={m.collection.name: observed_digest(facts.target.live.get(m.collection.name)) for m in mends},
         collections={m.collection.name: m.collection for m in mends},
-        destinations=tuple(m.destination for m in mends),
+        destinations=tuple(replace(m.destination, elsewhere=_elsewhere(m, facts)) for m in mends),
         units=tuple(units),
         steps=() if conflicts else tuple(steps),
         changes=tuple(changes),
@@ -56,6 +57,12 @@ def repair_plan(spec: Spec, facts: Facts, choice: Choice, mends: Sequence[Mend])
         allow_destroy=choice.allow_destroy,
         repairs=bool(steps) and not conflicts,
     )
+
+
+def _elsewhere(m: Mend, facts: Facts) -> bool:
+    live = facts.target.live.get(m.collection.name)
+    others = live.partition_rows if live is not None else {}
+    return any(rows != 0 for name, rows in others.items() if name != m.destination.partition)
 
 
 def repaired_destination(
