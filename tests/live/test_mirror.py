@@ -230,7 +230,7 @@ def test_a_mirror_that_is_ended_at_any_request_is_finished_by_the_next(
     glove.write_hdf5(tmp_path / "rows.h5", ROWS)
     applies.apply(tmp_path)
     writes = "request.Upsert" if target.kind == "milvus-2.3.5" else "request.Insert"
-    for point in ("request.Delete.after:1", f"{writes}.before:1", f"{writes}.after:1", "request.Flush.after:1"):
+    for point in ("request.Delete.after:1", f"{writes}.before:1", f"{writes}.after:1", "journal.end_session.before:1"):
         with reader.client_of(target) as client:
             damage(client, "copy")
         monkeypatch.setenv("VSYNC_FAULT", point)

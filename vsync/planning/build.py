@@ -242,7 +242,7 @@ def _assemble(
         first = len(draft.units)
         draft.steps += _copies(draft, b, units)
         draft.steps += rewrites(b.mend, first) if b.mend is not None else ()
-    if work:
+    if any(b.pending or b.clear for b in work):  # some rows that are mended are not worth a segment of their own
         draft.steps.append(Flush(name))
     draft.steps += difference.after
     draft.steps += [_counted(b) for b in work]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vsync.errors import Problem
 from vsync.planning.build import observed_digest
 from vsync.planning.mend import MOST_ROWS, many_rows, rewrites, rewritten, unmendable
-from vsync.planning.steps import Change, DeleteRows, Destination, Flush, Plan, Recount, content_key
+from vsync.planning.steps import Change, DeleteRows, Destination, Plan, Recount, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ def repair_plan(spec: Spec, facts: Facts, choice: Choice, mends: Sequence[Mend])
         units += m.units
         steps += written
         if written or deleted:
-            steps += [Flush(m.collection.name), Recount(m.destination.address, m.rows - gone)]
+            steps.append(Recount(m.destination.address, m.rows - gone))
         changes += _changes(m, deleted=bool(deleted))
     return Plan(
         spec=spec.long(),
