@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from vsync.errors import UsageError
 from vsync.spec import MilvusTarget, Spec, parse_spec
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Said = dict[str, Any]
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def backup_spec(
@@ -28,9 +31,9 @@ def backup_spec(
 ) -> Spec:
     """Write the spec that backs a Milvus up; ``source`` is its connection, ``choice`` says what of it.
 
-    Snapshots are named after the source, so that a repository takes those of several.
+    Snapshots are named after the source, so that a repository takes those of several. Paths are relative to ``folder``.
     """
-    name = _place(source)
+    name = _place(source, folder)
     chosen = {key: value for key, value in choice.items() if value}
     made: Said = {
         "version": 1,
@@ -79,16 +82,22 @@ def restore_spec(
         accepted.setdefault(rest.split(".")[0], {"accept_loss": []})["accept_loss"].append(address)
     if accepted:
         made["collections"] = accepted
-    return _parsed(made, f"restore-{_slug(repo, str(snapshot), _place(target))}", folder, environ)
+    return _parsed(made, f"restore-{_slug(repo, str(snapshot), _place(target, folder))}", folder, environ)
 
 
 def _defaults(chunk_bytes: str | None) -> Said:
     return {"defaults": {"chunk_bytes": chunk_bytes}} if chunk_bytes else {}
 
 
-def _place(connection: Said) -> str:
-    """Name a database for people: its address and the database, without what lets one in."""
-    address = re.sub(r"^https?://", "", connection["uri"]).rstrip("/")
+def _place(connection: Said, folder: Path) -> str:
+    """Name a database for people: its address and the database, without what lets one in.
+
+    Others may back up theirs into the same repository: what is only said of this machine or folder is said in full.
+    """
+    uri = connection["uri"]
+    address = re.sub(r"^https?://", "", uri).rstrip("/") if "://" in uri else str((folder / uri).absolute())
+    if urlsplit(uri).hostname in _LOOPBACK:
+        address = f"{socket.gethostname()}/{address}"
     return "/".join(filter(None, (address, connection.get("database"))))
 
 

@@ -123,6 +123,28 @@ def test_an_object_that_is_missing_is_named_with_those_who_need_it(tmp_path: Pat
     assert "3 snapshots read" in run(tmp_path, "verify repo"), "and it did"
 
 
+@pytest.mark.parametrize("which", [0, 1], ids=["first", "last"])
+def test_a_snapshot_that_was_changed_is_told_whichever_says_the_same_of_its_objects(
+    tmp_path: Path, store: Store, which: int
+) -> None:
+    changed = ids(store)[which]
+    path = tmp_path / "repo" / "snapshots" / f"{changed}.json"
+    text = path.read_text()
+    path.write_text(text.replace('"rows": 10', '"rows": 5', 1))
+    assert "this snapshot was changed after it was written" in run(tmp_path, "verify repo", 3)
+    assert "this snapshot was changed" in run(tmp_path, f"restore repo {changed} {RESTORE}", 1)
+
+    said = json.loads(path.read_text())
+    del said["digest"]  # as those of the first days
+    path.write_text(json.dumps(said))
+    shown = run(tmp_path, "verify repo", 3)
+    assert "it holds 10 rows from 0 to 9, and these say 5 from 0 to 9" in shown
+    assert f"{ids(store)[1 - which]} things/_default from key 0" not in shown, "the other one says it right"
+    restored = applies.vsync(tmp_path, "restore", "repo", changed, "--to", "./new.db", "--auto-approve")
+    assert restored.code == 12
+    assert "holds 10 rows, and the snapshot says 5" in restored.err
+
+
 def test_a_damaged_object_is_mended_by_the_next_backup_once_it_is_removed(tmp_path: Path, store: Store) -> None:
     first, _ = ids(store)
     (_, _, one), *_ = Repository(store).manifest(first).ranges

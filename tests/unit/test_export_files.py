@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import applies
@@ -97,6 +98,44 @@ def test_the_layout_of_milvusdm_is_what_its_readers_know(tmp_path: Path) -> None
     with h5py.File(back / "again" / "words" / "_default.h5") as file:
         assert (file["id"][:] == A.ids).all()
         assert file["v"][:].tobytes() == A.vectors.tobytes()
+
+
+def test_a_file_in_the_place_of_another_is_not_taken_for_it(tmp_path: Path) -> None:
+    glove.write_parquet(tmp_path / "a.parquet", A)
+    glove.write_parquet(tmp_path / "b.parquet", glove.rows(500, 600))
+    data = [{"from": f"{name}.parquet", "into": name} for name in "ab"]
+    spec(tmp_path, {"words": {"partitions": ["a", "b"], "data": data}})
+    applies.apply(tmp_path)
+    folder = tmp_path / "exports" / "words"
+    shutil.copy(folder / "b.h5", folder / "a.h5")
+    for command in (("apply", "--auto-approve"), ("check", "--full")):
+        done = applies.vsync(tmp_path, *command)
+        assert done.code == 1
+        assert "is the file of partition b, put in the place of another" in done.err
+    assert held(folder / "a.h5") == held(folder / "b.h5")
+
+
+@pytest.mark.parametrize("place", ["hdf5", "backup"])
+def test_rows_of_data_that_lacks_the_dynamic_field_are_kept_without_it(tmp_path: Path, place: str) -> None:
+    glove.write_parquet(tmp_path / "a.parquet", A)
+    glove.write_parquet(tmp_path / "b.parquet", glove.rows(500, 600))
+    mapped = {"id": "ids", "v": "vectors"}
+    data = [{"from": "a.parquet", "map": {**mapped, "$meta": {"word": "words"}}}, {"from": "b.parquet", "map": mapped}]
+    fields = {"id": {"type": "int64", "primary": True}, "v": {"type": "float_vector", "dim": glove.DIM}}
+    said = {"words": {"fields": fields, "dynamic": True, "data": data}}
+    made = {"version": 1, "target": {place: "kept"}, "collections": said}
+    (tmp_path / "vsync.yaml").write_text(json.dumps(made))
+    applies.apply(tmp_path)
+    assert applies.vsync(tmp_path, "check", "--full").code == 0
+    sources = {"hdf5": "kept/words/_default.h5", "backup": {"repo": "kept", "collection": "words"}}
+    again = {"words": {**said["words"], "data": [{"from": {place: sources[place]}}]}}
+    (tmp_path / "again.yaml").write_text(json.dumps({"version": 1, "target": {"hdf5": "again"}, "collections": again}))
+    done = applies.vsync(tmp_path, "apply", "again.yaml", "--auto-approve")
+    assert done.code == 0, done.err
+    with h5py.File(tmp_path / "again" / "words" / "_default.h5") as file:
+        assert (file["id"][:] == np.concatenate([A.ids, np.arange(500, 600)])).all()
+        kept = [json.loads(text) for text in file["$meta"][:]]
+    assert kept == [{"word": word} for word in A.words] + [{}] * 100
 
 
 def test_a_flipped_bit_is_found_by_the_checksum(tmp_path: Path) -> None:

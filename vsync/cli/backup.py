@@ -63,17 +63,20 @@ def backup(places: tuple[str, ...], origin: str | None, state: Path | None, **op
     if (origin is None) != (len(specs) == 1) or len(specs) > 1:
         hint = "vsync backup --from http://localhost:19530 REPO, or vsync backup SPEC REPO"
         raise UsageError("a backup is of one spec's target, or of one Milvus", hint=hint)
+    folder = Path.cwd()
     if origin is not None:
         source, names = _connection(origin, options["token_env"], options["database"]), list[str]()
     else:
-        source, names = source_of(load(Path(specs[0]), {}))
+        spec = load(Path(specs[0]), {})
+        source, names = source_of(spec)
+        folder, repo = spec.folder, repo if "://" in repo else str(Path(repo).absolute())
     choice = {
         "collections": _names(options["collections"] or names, options["deny"]),
         "partitions": _names(options["partitions"], ()),
         "where": options["where"],
         "load_source": options["load_source"],
     }
-    made = backup_spec(repo, source, Path.cwd(), choice=choice, chunk_bytes=options["chunk_bytes"], environ=os.environ)
+    made = backup_spec(repo, source, folder, choice=choice, chunk_bytes=options["chunk_bytes"], environ=os.environ)
     _do(made, state, {**options, "auto_approve": True})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -97,22 +98,29 @@ class Manifest:
             **self.notes,
             "collections": {name: _held_to_json(held) for name, held in self.collections.items()},
         }
-        return json.dumps(said, ensure_ascii=False, indent=1).encode()
+        return json.dumps({**said, "digest": _digest(said)}, ensure_ascii=False, indent=1).encode()
 
     @staticmethod
     def from_json(text: bytes, where: str, hint: str) -> Manifest:
         """Read it; raises SourceError where it is none, or of a newer format."""
         try:
             said = json.loads(text)
-            version = said.pop("format_version")
+            version, digest = said["format_version"], said.pop("digest", None)
             if version != FORMAT_VERSION:
                 what = f"this snapshot is of format {version}, not {FORMAT_VERSION}"
                 raise SourceError(what, where=where, hint="a newer vsync wrote it: use that")
+            if digest not in {None, _digest(said)}:  # those of the first days have none
+                raise SourceError("this snapshot was changed after it was written", where=where, hint=hint)
+            said.pop("format_version")
             collections = {name: _held_from_json(held) for name, held in said.pop("collections").items()}
             known = {key: said.pop(key) for key in ("id", "name", "began", "finished")}
             return Manifest(**known, collections=collections, notes=said)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError("this snapshot is damaged", where=where, hint=hint) from error
+
+
+def _digest(said: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _held_to_json(held: Held) -> dict[str, Any]:

@@ -41,6 +41,11 @@ class Objects:
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, pa.RecordBatch] = OrderedDict()
 
+    @property
+    def label(self) -> str:
+        """The place for people."""
+        return self._store.label
+
     def write(self, batch: pa.RecordBatch, key: str, *, removes: bool = False) -> Range:
         """Write rows, in the order of their keys, where the repository does not have them; gives what says so."""
         data = to_bytes(batch)
@@ -123,9 +128,16 @@ class ObjectRun:
 
     def keys(self, lo: int, hi: int) -> pa.Array:
         """Read keys."""
-        return self.objects.read(self.range.object).column(self.key).slice(lo, hi - lo)
+        return self._rows(again=True).column(self.key).slice(lo, hi - lo)
 
     def read(self, lo: int, hi: int, fields: Sequence[str]) -> pa.RecordBatch:
         """Read rows."""
         whole = hi - lo == self.rows  # as the chunks of a restore are: it would only take memory
-        return self.objects.read(self.range.object, again=not whole).slice(lo, hi - lo).select(list(fields))
+        return self._rows(again=not whole).slice(lo, hi - lo).select(list(fields))
+
+    def _rows(self, *, again: bool) -> pa.RecordBatch:
+        batch = self.objects.read(self.range.object, again=again)
+        if batch.num_rows != self.rows:
+            what = f"{name_of(self.range.object)} holds {batch.num_rows:,} rows, and the snapshot says {self.rows:,}"
+            raise SourceError(what, where=self.objects.label, hint="the snapshot was changed after it was written")
+        return batch

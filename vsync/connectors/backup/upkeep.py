@@ -14,6 +14,8 @@ from vsync.errors import LockedError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import pyarrow as pa
+
     from vsync.connectors.backup.manifest import Manifest, Range
     from vsync.connectors.backup.repository import Repository
     from vsync.connectors.backup.store import Found
@@ -46,31 +48,33 @@ def verify(
 
     ``report`` hears how many are read, of how many.
     """
-    needed: defaultdict[str, list[str]] = defaultdict(list)
-    ranges: dict[str, tuple[Range, str]] = {}
+    needed: defaultdict[str, defaultdict[tuple[Range, str], list[str]]] = defaultdict(lambda: defaultdict(list))
     for manifest in manifests:
         for name, partition, one in manifest.ranges:
-            needed[one.object].append(f"{manifest.id} {name}/{partition} from key {json.dumps(one.first)}")
-            ranges[one.object] = one, manifest.collections[name].kept.schema.primary.name
+            said = one, manifest.collections[name].kept.schema.primary.name
+            needed[one.object][said].append(f"{manifest.id} {name}/{partition} from key {json.dumps(one.first)}")
     found = []
-    for number, (digest, (one, key)) in enumerate(ranges.items(), 1):
+    for number, (digest, saying) in enumerate(needed.items(), 1):
         try:
-            _compare(repository, one, key)
+            batch = repository.objects.check(digest)
         except SourceError as error:
             what, damaged = error.problems[0].what, isinstance(error, DamagedError)
-            found.append(Damage(digest, what, tuple(needed[digest]), damaged))
-        report(number, len(ranges))
-    return found, len(ranges)
+            found.append(Damage(digest, what, tuple(place for some in saying.values() for place in some), damaged))
+        else:
+            wrong = ((_differs(batch, *said), tuple(places)) for said, places in saying.items())
+            found += [Damage(digest, what, places, damaged=False) for what, places in wrong if what]
+        report(number, len(needed))
+    return found, len(needed)
 
 
-def _compare(repository: Repository, one: Range, key: str) -> None:
-    """Read an object; raises SourceError where it is not what its name and the snapshot say."""
-    batch = repository.objects.check(one.object)
+def _differs(batch: pa.RecordBatch, one: Range, key: str) -> str | None:
+    """Say where the rows of an object are not those that a snapshot says."""
     keys = batch.column(key)
     ends = (keys[0].as_py(), keys[-1].as_py()) if len(keys) else (None, None)
-    if (batch.num_rows, *ends) != (one.rows, one.first, one.last):
-        held = f"{batch.num_rows:,} rows from {ends[0]} to {ends[1]}"
-        raise SourceError(f"it holds {held}, not {one.rows:,} from {one.first} to {one.last}")
+    if (batch.num_rows, *ends) == (one.rows, one.first, one.last):
+        return None
+    held = f"{batch.num_rows:,} rows from {ends[0]} to {ends[1]}"
+    return f"it holds {held}, and these say {one.rows:,} from {one.first} to {one.last}"
 
 
 def remove_damaged(repository: Repository, found: Sequence[Damage]) -> int:

@@ -67,7 +67,7 @@ class KeptFile:
             what = f"is of format {version}, this vsync reads format {FORMAT_VERSION}"
             raise SourceError(what, where=str(self._path), hint="a newer vsync wrote it: use that")
         self.collection = schema_json.from_json(Collection, json.loads(attributes["collection"]))
-        self.rows = int(attributes["rows"])
+        self.rows, self.partition = int(attributes["rows"]), str(attributes["partition"])
         self.fields: dict[str, Field] = {}
         self._paths = names_of(self.collection, str(attributes["layout"]))
         self.fields = {f.name: f for f in self.collection.columns if f.name in self._paths}

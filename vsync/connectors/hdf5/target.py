@@ -266,6 +266,10 @@ class Folder:
                     file.close()
                     hint = "move it away, or export into another folder"
                     raise TargetError("holds another collection's fields than this one's", where=str(path), hint=hint)
+                if kept and path.name != file_name(file.partition, self._layout):
+                    file.close()
+                    what = f"is the file of partition {file.partition}, put in the place of another"
+                    raise TargetError(what, where=str(path), hint="move it back, or away")
                 self._files[path] = file
             return self._files[path]
 

@@ -18,7 +18,7 @@ from vsync.connectors.runs.reader import RunsReader
 from vsync.connectors.runs.run import sorted_by_key
 from vsync.connectors.runs.source import RunsSource
 from vsync.errors import Problem, SourceError, StalePlanError, TargetError, TooLargeError
-from vsync.rows import Rules, arrow_schema
+from vsync.rows import Rules, arrow_schema, arrow_type, constant
 from vsync.schema import Collection, LiveCollection
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from vsync.connectors.base import Key, Loss
     from vsync.connectors.runs.run import Run
-    from vsync.schema import Index
+    from vsync.schema import Field, Index
 
 DEFAULT_PARTITION = "_default"
 WRITERS = 16
@@ -311,8 +311,13 @@ class RunsWriter:
     partition: str
 
     def encode(self, rows: pa.RecordBatch) -> list[Any]:
-        """Put the rows in the order of their keys."""
-        return [sorted_by_key(rows, self.kept.schema.primary.name)] if rows.num_rows else []
+        """Put the rows in the order of their keys, with every field: some data may bring more than others."""
+        if not rows.num_rows:
+            return []
+        for field in self.kept.schema.columns:
+            if field.name not in rows.schema.names:
+                rows = rows.append_column(field.name, _unsaid(field, rows.num_rows))
+        return [sorted_by_key(rows, self.kept.schema.primary.name)]
 
     def halve(self, request: Any) -> list[Any]:
         """Cut a run in two."""
@@ -338,6 +343,14 @@ class RunsWriter:
         for name in self.kept.partitions:
             if name != self.partition:
                 _take_away(self.keeper, self.kept, name, keys)
+
+
+def _unsaid(field: Field, rows: int) -> pa.Array:
+    """Give what a server puts where rows do not bring a field: its default, or null."""
+    if field.default is None:
+        return pa.nulls(rows, arrow_type(field))
+    value = pa.array([field.default]) if isinstance(field.default, bytes) else constant(field.default, field)
+    return pa.array(value.cast(arrow_type(field)).to_pylist() * rows, arrow_type(field))  # not a vector: a default
 
 
 def _take_away(keeper: Keeper, kept: Kept, partition: str, keys: pa.Array) -> None:
