@@ -9,8 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsync.errors import ConflictError, MismatchError, TargetError, TransientError, VsyncError, refused
-from vsync.planning.approval import check_approved, check_found
+from vsync.errors import (
+    ConflictError,
+    MismatchError,
+    StalePlanError,
+    TargetError,
+    TransientError,
+    VsyncError,
+    refused,
+)
+from vsync.planning.approval import CHECK_AGAIN, check_approved, check_found
 from vsync.planning.build import build_plan
 from vsync.planning.choice import Choice
 from vsync.planning.steps import Plan
@@ -198,7 +206,9 @@ def apply(
     with locked(path, holder()), closing(Journal(path)) as journal, both_ends(spec, choice) as (target, sources):
         fresh = make_plan(spec, target, sources, journal, choice, saved)
         if saved is not None and saved.repairs:
-            fresh = check_found(saved, fresh)
+            if journal.has_finished(fresh.target, saved.id):
+                raise StalePlanError("this repair was carried out already", hint=f"check again: {CHECK_AGAIN}")
+            fresh = check_found(saved, fresh, resumes=journal.has_run(fresh.target, saved.id))
         else:
             _refuse_conflicts(fresh)
             _approve(saved, fresh, journal, confirm)

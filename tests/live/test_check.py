@@ -201,10 +201,12 @@ def test_planted_faults_are_found_and_nothing_else_then_mended(tmp_path: Path, t
     steps = applies.vsync(tmp_path, "show", "mend.json", "--steps").out
     assert "rewrite-rows collection.c.data.first first.parquet rows" in steps
     assert "delete-rows collection.c.partition.rare" in steps
-    for _ in range(2):  # carried out again it does no harm
-        done = applies.vsync(tmp_path, "apply", "mend.json", "--json")
-        assert done.code == 0, done.out[-2000:]
-        assert [s["left"] for s in done.of("settled")] == [300, 200]
+    done = applies.vsync(tmp_path, "apply", "mend.json", "--json")
+    assert done.code == 0, done.out[-2000:]
+    assert [s["left"] for s in done.of("settled")] == [300, 200]
+    again = applies.vsync(tmp_path, "apply", "mend.json")
+    assert again.code == 4
+    assert "this repair was carried out already" in again.err
     assert not world.check("--full", code=0)[1]
     assert "content last checked 20" in applies.plan(tmp_path, code=0)
 

@@ -134,7 +134,9 @@ def repair(saved: Plan, spec: Spec, server: Server, state: Path, faults: Faults 
     """Be one process that carries out a saved repair."""
     target, journal = ModelTarget(server, faults or Faults()), MortalJournal(state, faults or Faults())
     fresh = build_plan(spec, gather(spec, target, Sources(spec), journal, Choice()), Choice())
-    carry_out(check_found(saved, fresh), target, journal, Sources(spec), Settings(), Stop(), quiet)
+    resumes = journal.has_run(fresh.target, saved.id)
+    journal.begin_run(fresh.target, saved.id)
+    carry_out(check_found(saved, fresh, resumes=resumes), target, journal, Sources(spec), Settings(), Stop(), quiet)
     journal.close()
 
 
@@ -208,15 +210,14 @@ def test_rows_of_others_are_left_alone_unless_they_may_be_destroyed(folder: Path
     assert plan(spec, server, state).empty
     assert not check(spec, server, state, Choice(), one_way=True)[1]
 
-    one = Choice(allow_destroy=("collection.words",))
+    one = Choice(allow_destroy=("collection.words.partition.rare",))
     _, _, made = check(spec, server, state, one)
     assert [describe(s, made) for s in made.steps] == [
-        "delete-rows collection.words 2002, 2004",
-        "flush words",
-        "recount collection.words 40",
+        "delete-rows collection.words.partition.rare 1001, 1002",
+        "recount collection.words.partition.rare 40",
     ]
     repair(made, spec, server, state)
-    assert sorted(server.keys("words"))[-3:] == [79, 1001, 1002]
+    assert sorted(server.keys("words"))[-3:] == [79, 2002, 2004]
 
 
 def test_steps_name_the_rows(folder: Path, tmp_path: Path) -> None:
@@ -249,7 +250,14 @@ def test_what_moved_since_the_check_makes_the_repair_stale(folder: Path, tmp_pat
     damage(server, ["missing"], "int64", [])
     _, _, made = check(spec, server, state)
     apply(spec, server, state)  # brings what is missing, in a session of its own
+    with pytest.raises(StalePlanError, match=r"collection\.words holds 40 rows, the check counted 0"):
+        repair(made, spec, server, state)
     with pytest.raises(StalePlanError, match=r"rows were brought to .* since it was checked"):
+        repair(made, spec, server, state)  # also where it was begun before
+    server.tables["words"].rows["_default"].append((5_000, (0.0, 0.0), 0))
+    _, _, made = check(spec, server, state)
+    server.tables["words"].rows["_default"].append((5_001, (0.0, 0.0), 0))
+    with pytest.raises(StalePlanError, match=r"collection\.words holds 42 rows, the check counted 41"):
         repair(made, spec, server, state)
     server.tables["words"].id = "another"
     with pytest.raises(StalePlanError, match=r"collection\.words changed since"):

@@ -6,7 +6,7 @@ Every step may be carried out again: keys that are not there are not deleted, an
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +15,16 @@ import pyarrow.compute as pc
 from vsync.applying.events import Settled
 from vsync.applying.worker import Task
 from vsync.errors import ConflictError, StalePlanError
+from vsync.planning.approval import CHECK_AGAIN
+from vsync.planning.origins import mapping_of
 from vsync.planning.steps import CopyChunk, DeleteRows, Recount, RewriteRows
-from vsync.rows import arrow_type
+from vsync.rows import arrow_type, columns_of, keys_in_source, take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vsync.applying.run import Run
+    from vsync.connectors.base import CollectionSource
     from vsync.planning.steps import Destination, Unit
     from vsync.schema import Collection
 
@@ -71,9 +74,30 @@ def repair(run: Run, step: DeleteRows | RewriteRows | Recount) -> None:
 def _delete(run: Run, step: DeleteRows) -> None:
     to = run.plan.destination(step.destination)
     key = run.plan.collections[to.collection].primary
+    living = [u for u in run.plan.units if u.destination == to.address and u.lives and not key.auto_id]
     for at in range(0, len(step.keys), DELETED_AT_ONCE):
         run.stop_here()
-        _delete_keys(run, step.destination, pa.array(step.keys[at : at + DELETED_AT_ONCE], arrow_type(key)))
+        keys = pa.array(step.keys[at : at + DELETED_AT_ONCE], arrow_type(key))
+        gone = keys
+        for unit in living:
+            gone = gone.filter(pc.invert(pc.is_in(gone, value_set=_in_source(run, unit, gone))))
+        run.spared[to.address] = run.spared.get(to.address, 0) + len(keys) - len(gone)
+        _delete_keys(run, step.destination, gone)
+
+
+def _in_source(run: Run, unit: Unit, keys: pa.Array) -> pa.Array:
+    """Ask a collection that rows come from which of these keys it has now: it may have got them since it was compared.
+
+    Gives none where they cannot be the keys of its rows.
+    """
+    collection = run.plan.collections[run.plan.destination(unit.destination).collection]
+    mapping = tuple(m for m in mapping_of(unit, collection) if m.field.primary)
+    with run.copier.worker.sources.use(unit, run.retry.call) as source:
+        found = run.retry.call(source.describe).collection
+        assert found is not None
+        theirs = keys_in_source(keys, mapping, arrow_type(found.schema.primary))
+        rows = run.retry.call(cast("CollectionSource", source).reader.fetch, theirs, columns_of(mapping))
+    return take_rows(rows, 0, mapping, run.target.rules).rows.column(collection.primary.name)
 
 
 def _delete_keys(run: Run, destination: str, keys: pa.Array) -> None:
@@ -152,7 +176,7 @@ def _recount(run: Run, step: Recount) -> None:
     if known is not None and known.session != to.session:
         raise StalePlanError(
             f"rows were brought to {to.address} since it was checked",
-            hint="check again: vsync check --repair --out FILE",
+            hint=f"check again: {CHECK_AGAIN}",
         )
     left = run.retry.call(run.target.count, to.collection, to.partition)
     units = run.plan.units
@@ -168,7 +192,7 @@ def _recount(run: Run, step: Recount) -> None:
         rejected=0,
         dropped=0,
         left=left,
-        expected=step.rows - ungiven,
+        expected=step.rows - ungiven + run.spared.get(to.address, 0),
         exclusive=to.exclusive,
     )
     if known is not None and settled.balanced:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class Run:
     """One apply of one plan: what its steps share.
 
-    ``ungiven`` counts, by destination, missing rows that were planned to be written, and are gone from their source.
+    ``ungiven`` counts, by destination, missing rows that were planned to be written, and are gone from their source;
+    ``spared`` those that were to be deleted, and are in their source again.
     """
 
     plan: s.Plan
@@ -52,6 +53,7 @@ class Run:
     begun: set[str] = field(default_factory=set)
     settled: list[Settled] = field(default_factory=list)
     ungiven: dict[str, int] = field(default_factory=dict)
+    spared: dict[str, int] = field(default_factory=dict)
     copy_seconds: float = 0.0
     copy_cpu_seconds: float = 0.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -57,9 +59,17 @@ def check(spec: Path, variables: dict[str, str], choice: Choice, state: Path | N
     _show(checked, report.shown, options, f"Spec {loaded.name}   State {state_label(loaded, state)}")
     _save_repair(checked, options)
     if checked.differences:
-        hint = "mend it: vsync check --repair --out FILE, then vsync apply FILE" if not options["repair"] else None
+        hint = _how_to_mend(checked) if not options["repair"] else None
         what = f"source and target differ in {checked.differences:,} rows"
         raise Shown(MismatchError(what, hint=hint), shown=options["as_json"])
+
+
+def _how_to_mend(checked: Checked) -> str:
+    """Say the command that mends what this one found."""
+    words = [w for w in sys.argv[1:] if w not in {"--quick", "--json"}]
+    extra = any(c.extra for c in checked.compared)
+    more = "; what the data does not have is deleted with --allow-destroy ADDR" if extra else ""
+    return f"mend it: vsync {shlex.join([*words, '--repair', '--out', 'mend.json'])}, then vsync apply mend.json{more}"
 
 
 def _how(options: dict[str, Any]) -> How:
@@ -108,7 +118,8 @@ def _save_repair(checked: Checked, options: dict[str, Any]) -> None:
         raise Shown(refused(list(made.conflicts)), shown=False)
     if made.empty:
         if not options["as_json"]:
-            click.echo(f"There is nothing to mend: {options['out']} is not written.")
+            why = "" if not checked.differences else " without --allow-destroy ADDR: the data does not have these rows"
+            click.echo(f"There is nothing to mend{why}. {options['out']} is not written.")
         return
     save(made, options["out"])
     if not options["as_json"]:

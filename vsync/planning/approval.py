@@ -7,6 +7,8 @@ from dataclasses import replace
 from vsync.errors import StalePlanError
 from vsync.planning.steps import Clear, CopyChunk, Plan, RewriteRows, SetAlias, Step
 
+CHECK_AGAIN = "vsync check --full --repair --out FILE.json"
+
 
 def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
     """Compare a saved plan with the world as it is now; raises StalePlanError saying what changed.
@@ -37,20 +39,26 @@ def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
         )
 
 
-def check_found(saved: Plan, fresh: Plan) -> Plan:
+def check_found(saved: Plan, fresh: Plan, *, resumes: bool = False) -> Plan:
     """Compare what a check found with the world as it is now; gives the repair, or raises StalePlanError.
 
-    Rows may have been mended since, by an earlier attempt: but target, collections and files must be as they were.
+    Where it ``resumes``, rows were mended since by an earlier attempt: else there must be as many as were counted.
+    Target, collections and files must always be as they were.
     """
+    counted = {d.address: d.before for d in fresh.destinations}
     now = {(u.address, u.path): u for u in fresh.units}
     moved = [f"the target is {fresh.target}, it was {saved.target}"] if fresh.target != saved.target else []
     moved += [f"collection.{n} changed since" for n, d in saved.observed.items() if fresh.observed.get(n) != d]
     moved += _sources_moved(saved, fresh)
     moved += [f"{u.path} is in no data of the spec" for u in saved.units if (u.address, u.path) not in now]
+    for d in saved.destinations if not resumes else ():
+        rows = counted.get(d.address)
+        if rows is not None and rows != d.before:
+            moved.append(f"{d.address} holds {rows:,} rows, the check counted {d.before:,}")
     if moved:
         raise StalePlanError(
             f"the repair is stale: {'; '.join(dict.fromkeys(moved))}",
-            hint="check again: vsync check --repair --out FILE",
+            hint=f"check again: {CHECK_AGAIN}",
         )
     return replace(saved, units=tuple(replace(u, modified=now[u.address, u.path].modified) for u in saved.units))
 

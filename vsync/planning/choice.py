@@ -34,6 +34,10 @@ class Choice:
             return False
         return not self.only or any(_within(a, o) for a in either for o in self.only)
 
+    def may_destroy(self, address: str) -> bool:
+        """Whether what is at an address, or below it, may be destroyed: a collection with its partitions."""
+        return any(_within(address, allowed) for allowed in self.allow_destroy)
+
     def restarts(self, address: str, destination: str) -> bool:
         """Whether all rows of a data item are to be copied again, by its own address or by that of where it goes."""
         return any(_within(a, r) for a in (address, destination) for r in self.restart)

@@ -50,7 +50,8 @@ def conflicts(at: Standing, found: Mend) -> Iterator[Problem]:
     rows = many_rows(len(found.extra))
     if len(found.extra) > at.may_delete:
         what = f"{address}: {rows} to be deleted, and max_delete allows {at.may_delete:,}"
-        yield Problem(what, at.where, "look at the source: is it whole? Otherwise raise max_delete:", limit=True)
+        hint = f"look at the source: is it whole? If so, write max_delete: {len(found.extra)}"
+        yield Problem(what, at.where, hint, limit=True)
     elif not at.allowed:
         what = f"{address}: {rows} that the data does not hold are to be deleted"
         yield Problem(what, at.where, f"let them be destroyed: --allow-destroy {address}")

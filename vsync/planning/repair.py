@@ -28,7 +28,7 @@ def repair_plan(spec: Spec, facts: Facts, choice: Choice, mends: Sequence[Mend])
     steps: list[Step] = []
     changes: list[Change] = []
     for m in mends:
-        deleted = m.extra if m.destination.address in choice.allow_destroy else []
+        deleted = m.extra if choice.may_destroy(m.destination.address) else []
         gone = len(deleted) + m.copies if deleted else 0
         if deleted:
             steps.insert(0, DeleteRows(m.destination.address, tuple(deleted)))
@@ -108,7 +108,7 @@ def _conflicts(m: Mend, mends: Sequence[Mend], choice: Choice) -> Iterator[Probl
     for other in mends:
         to = other.destination
         moved = m.missing.intersection(other.extra) if to.collection == m.destination.collection else set()
-        if moved and to.address not in choice.allow_destroy:
+        if moved and not choice.may_destroy(to.address):
             what = f"{address}: {many_rows(len(moved))} of its data in {to.address} instead"
             yield Problem(what, None, f"let them be deleted there: --allow-destroy {to.address}")
 

@@ -217,6 +217,20 @@ def source_keys(keys: pa.Array, mapping: Mapping, kind: pa.DataType) -> pa.Array
     return keys.cast(kind)
 
 
+def keys_in_source(keys: pa.Array, mapping: Mapping, kind: pa.DataType) -> pa.Array:
+    """Give, of keys that need not be of a source, those that it may have, as they are there."""
+    origin = next((m.origin for m in mapping if m.field.primary), None)
+    if isinstance(origin, FromColumn) and origin.prefix:
+        keys = keys.filter(pc.starts_with(keys, origin.prefix))
+    if pa.types.is_string(keys.type) and pa.types.is_integer(kind):
+        keys = keys.filter(pc.match_substring_regex(without_prefix(keys, _prefix(origin)), r"^-?[0-9]{1,18}$"))
+    return source_keys(keys, mapping, kind)
+
+
+def _prefix(origin: Origin | None) -> str:
+    return origin.prefix if isinstance(origin, FromColumn) else ""
+
+
 def without_prefix(texts: pa.Array, prefix: str) -> pa.Array:
     """Take away a prefix that all of these have."""
     return pc.utf8_slice_codeunits(texts, start=len(prefix))
