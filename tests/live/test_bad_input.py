@@ -277,6 +277,8 @@ def test_a_column_with_nulls_is_inferred_as_nullable(shell: Shell, lite_path: Pa
     assert "declare note with nullable: true" in refused.err
 
     (shell.folder / "vsync.yaml").write_text(spec.replace("SAID", "").replace("c:", "d:"))
+    pq.write_table(table.append_column("raw", pa.array([b"x"] * 5_000)), shell.folder / "rows.parquet")
+    assert "lost: column raw (binary (5000,)) of rows.parquet: no field takes it" in shell.run("plan").out
     assert shell.run("apply", "--auto-approve").code == 0
     with closing(open_target(str(lite_path), None, "default")) as opened:
         made = opened.observe(["d"])["d"].schema

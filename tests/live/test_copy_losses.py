@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KEY = Field("id", DataType.INT64, primary=True)
 NUMBER = Field("n", DataType.INT64)
 NOTE = Field("note", DataType.VARCHAR, max_length=8)
+FEW = {"id": {"type": "int64", "primary": True}, "v": {"type": "float_vector", "dim": 4}}
 MADE = {"id": {"type": "int64", "primary": True, "auto_id": True}}
 
 
@@ -93,6 +94,26 @@ def test_a_loss_is_refused_until_it_is_accepted_by_name(tmp_path: Path, target: 
     assert numbers(target) == list(range(20))
     applies.assert_no_changes(tmp_path)
     write_spec(tmp_path, target, "from", dynamic=False)
+    applies.assert_no_changes(tmp_path)
+
+
+@QUICK_ON_LITE
+def test_a_field_that_the_collection_there_lacks_is_not_left_out_in_silence(tmp_path: Path, target: Endpoint) -> None:
+    source(target, "from", KEY, dynamic=True)
+    write_spec(tmp_path, target, "from", dynamic=False, fields=FEW, accept_loss=["collection.copy.field.$meta"])
+    applies.apply(tmp_path)  # these alone are wanted
+    with reader.client_of(target) as client:
+        client.load_collection("copy")
+        client.delete("copy", filter="id >= 0")
+    write_spec(tmp_path, target, "from")
+    refused = applies.plan(tmp_path, code=12)
+    lost = ["collection.copy.field.n", "collection.copy.field.$meta"]
+    for address in lost:
+        assert f"{address} is not copied as it is: that of" in refused
+    assert "the collection has no such field" in refused
+    write_spec(tmp_path, target, "from", accept_loss=lost)
+    applies.apply(tmp_path)
+    write_spec(tmp_path, target, "from")
     applies.assert_no_changes(tmp_path)
 
 

@@ -131,6 +131,9 @@ def _collection(draft: _Draft, spec: Spec, name: str, wanted: Wanted, facts: Fac
     there = None if difference.replaced else live
     ours = facts.journal.owns(name, live)
     brought = list(_bring_all(spec, name, wanted, there, facts, choice, ours=ours))
+    if there is not None and any(b.state == "work" for b in brought):
+        draft.fidelity += ledger.lines(wanted.dropped)
+        draft.conflicts += ledger.not_accepted(spec, name, wanted.dropped)
     _assemble(draft, name, difference, brought, facts.units)
 
 

@@ -59,6 +59,11 @@ def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: 
         made = _field_of(field_name, origin, description, primary=field_name == key)
         if made is not None:
             fields.append(made)
+        elif field_name == key:
+            hint = (
+                f"map another column to {field_name}, or declare the fields: under another name this one may be double"
+            )
+            problems.append(Problem(f"no key is made of {_native(origin, description)}", where, hint))
         elif first.spec.map and not isinstance(origin, DynamicKey):  # of which the caller says that it is no field
             problems.append(
                 Problem(
@@ -93,10 +98,11 @@ def _chosen_columns(data: DataSpec, description: Description) -> dict[str, Origi
 def _unsaid_columns(description: Description) -> dict[str, FromColumn]:
     if description.suggested:
         return {n: FromColumn(c) for n, c in description.suggested.items() if description.column(c)}
-    return {_plain_name(c.name): FromColumn(c.name) for c in description.columns}
+    return {plain_name(c.name): FromColumn(c.name) for c in description.columns}
 
 
-def _plain_name(column: str) -> str:
+def plain_name(column: str) -> str:
+    """Give the field that a column is called as, where it is inferred."""
     name = "".join(ch if ch.isalnum() and ch.isascii() else "_" for ch in column.rsplit("/", 1)[-1])
     return name if NAME.match(name) else f"_{name}"
 

@@ -86,19 +86,21 @@ def _not_taken(
         yield Loss("converted", address, f"{TTL}: {AGES_ANEW}")
 
 
-def unplaced(name: str, sources: Sequence[tuple[Description, Container[str]]]) -> Iterator[Loss]:
-    """Name the fields of sources that are not copied; with each source goes what is copied of it, or was told of.
+def unplaced(
+    name: str, sources: Sequence[tuple[Description, Container[str]]], why: str, *, begin: int = 0
+) -> Iterator[Loss]:
+    """Name the fields of sources that are not copied, and why not; with each goes what is copied of it, or was told of.
 
-    The first source is the one that the collection's schema comes from.
+    The sources before ``begin`` are those that the collection's schema comes from.
     """
     for at, (description, placed) in enumerate(sources):
         if description.collection is None:
             continue
         for field, what in description.collection.unread:
             yield Loss("lost", f"collection.{name}.field.{field}", f"it is left out: it is {what}", harmful=True)
-        for column in description.columns if at else ():
+        for column in description.columns if at >= begin else ():
             if column.name not in placed:
-                what = f"that of {description.locator} is not copied: the first source has no such field"
+                what = f"that of {description.locator} is not copied: {why}"
                 yield Loss("lost", f"collection.{name}.field.{column.name}", what, harmful=True)
 
 

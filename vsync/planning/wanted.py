@@ -10,7 +10,7 @@ from vsync.errors import ConflictError, Problem
 from vsync.planning import dynamic, rekeying
 from vsync.planning.declared import declare, says_partitions
 from vsync.planning.diff import forces_replacement
-from vsync.planning.inferred import KEY_NAMES, columns, inferred_fields, made_fields, said_of
+from vsync.planning.inferred import KEY_NAMES, columns, inferred_fields, made_fields, plain_name, said_of
 from vsync.planning.inherit import ATTRIBUTES, as_it_is, take_over, unplaced
 from vsync.planning.rekeying import rekey_of
 from vsync.planning.steps import DEFAULT_PARTITION, Fidelity
@@ -81,7 +81,7 @@ class Wanted:
 
     ``declared`` holds only what the spec says (fields inferred from sources only where the collection is not there
     yet); ``effective`` has the fields that rows are written to. ``losses`` are what a collection that is made anew is
-    not, of its source or of what the spec says.
+    not, of its source or of what the spec says; ``dropped`` what rows lose that are written to one that is there.
     """
 
     declared: Collection
@@ -90,6 +90,7 @@ class Wanted:
     fidelity: tuple[Fidelity, ...]
     problems: tuple[Problem, ...]
     losses: tuple[Loss, ...] = ()
+    dropped: tuple[Loss, ...] = ()
 
 
 def want(
@@ -146,10 +147,29 @@ def want(
         _row_number_twice(spec, name, data, problems)
         problems += rekeying.problems(spec, name, effective, data)
         fidelity += rekeying.told(name, effective, data)
-    if live is None and wish.fields is None:
-        told = {loss.address.rpartition(".")[2] for loss in losses}
-        losses += unplaced(name, [(d, told | _taken(w)) for w in data for d in w.item.descriptions])
-    return Wanted(declared, effective, tuple(data), tuple(dict.fromkeys(fidelity)), tuple(problems), tuple(losses))
+    dropped: list[Loss] = []
+    if wish.fields is None:
+        told = {loss.address.rpartition(".")[2] for loss in losses} if live is None else set()
+        sources = [(d, told | _taken(w)) for w in data for d in w.item.descriptions]
+        fidelity += [line for w in data for line in _left_out(w)]
+        if live is None:
+            losses += unplaced(name, sources, "the first source has no such field", begin=1)
+        else:
+            dropped += unplaced(name, sources, "the collection has no such field")
+    told_once = tuple(dict.fromkeys(fidelity))
+    return Wanted(declared, effective, tuple(data), told_once, tuple(problems), tuple(losses), tuple(dropped))
+
+
+def _left_out(data: WantedData) -> Iterator[Fidelity]:
+    """Name the columns of files that are copied nowhere, where nothing says which are wanted."""
+    if data.item.spec.map:
+        return
+    for path, description in zip(data.item.paths, data.item.descriptions, strict=True):
+        if description.collection is None and not description.suggested:
+            for column in description.columns:
+                if column.name not in _taken(data):
+                    what = f"column {column.name} ({column.native}) of {path}: no field takes it"
+                    yield Fidelity("lost", data.address, what)
 
 
 def _taken(data: WantedData) -> set[str]:
@@ -253,6 +273,7 @@ def _candidates(f: Field, collection: Collection, description: Description, free
         yield by_name[description.suggested[f.name]]
     yield from (c for c in free if c.name == f.name)
     yield from (c for c in free if c.name.rsplit("/", 1)[-1] == f.name)
+    yield from (c for c in free if plain_name(c.name) == f.name)
     if f.primary:
         yield from (c for c in free if c.field is not None and c.field.primary)
         yield from (c for k in KEY_NAMES for c in free if c.name.rsplit("/", 1)[-1].lower() == k)

@@ -51,7 +51,9 @@ def infer_field(column: Column, name: str, *, primary: bool = False) -> Field | 
     kind = plain_type(column.type)
     was = column.field
     if was is not None and (not primary or was.type in KEYS):
-        return replace(was, name=name, primary=primary)
+        texts = DataType.VARCHAR in {was.type, was.element}
+        length = MAX_LENGTH if texts and was.max_length is None else was.max_length  # Milvus Lite forgets some
+        return replace(was, name=name, primary=primary, max_length=length)
     if primary:
         return _primary(kind, name)
     made = _value(kind, name)
