@@ -174,10 +174,32 @@ def test_a_copy_within_a_database_takes_no_alias_that_the_original_has(ends: End
         client.create_alias("words", f"alias_of_{ends.target.database}")
     copy = "collections: {again: {data: [{from: {milvus: {at: old, collection: words}}}]}}\n"
     ends.spec(copy)
-    assert f"alias alias_of_{ends.target.database} belongs to collection words" in applies.plan(ends.folder, code=12)
+    refused = applies.plan(ends.folder, code=12)
+    assert f"alias alias_of_{ends.target.database} belongs to collection words" in refused
+    assert "leave it there: aliases: [] of again or of the copy" in refused
+    ends.spec('copy: [{from: {milvus: {at: old, collections: [words]}}, rename: "{collection}_2", aliases: []}]\n')
+    assert "words_2" in applies.plan(ends.folder, code=2)
     ends.spec(copy.replace("again: {", "again: {aliases: [], "))
     applies.apply(ends.folder)
     ends.content("again", WORDS)
+    applies.assert_no_changes(ends.folder)
+
+
+@QUICK_ON_LITE
+def test_an_alias_that_two_copies_would_have_is_a_conflict(ends: Ends) -> None:
+    alias = f"alias_of_{ends.target.database}"
+    with ends.old() as client:
+        make(client, "words", WORDS)
+        client.create_alias("words", alias)
+    source = "from: {milvus: {at: old, collection: words}}"
+    spec = f"collections: {{a: {{data: [{{{source}}}]}}, b: {{MORE data: [{{{source}}}]}}}}\n"
+    ends.spec(spec.replace("MORE", ""))
+    refused = applies.plan(ends.folder, code=12)
+    assert f"a and b are both to have the alias {alias}" in refused
+    ends.spec(spec.replace("MORE", "aliases: [],"))
+    (line,) = (line for line in applies.plan(ends.folder, code=2).splitlines() if f"alias.{alias}" in line)
+    assert " -> a " in line
+    applies.apply(ends.folder)
     applies.assert_no_changes(ends.folder)
 
 

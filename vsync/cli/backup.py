@@ -87,6 +87,7 @@ def backup(places: tuple[str, ...], origin: str | None, state: Path | None, **op
 @click.option("--token-env", metavar="NAME", help="The variable that holds the server's token.")
 @click.option("--database", help="The server's database; made where it is not there.")
 @click.option("--rename", metavar="NAME", help='What each is called there: "{collection}_restored"')
+@click.option("--no-aliases", is_flag=True, help="Leave out the aliases that they have in the snapshot.")
 @click.option("--write", help="What is done to rows that are there: append, upsert, skip, overwrite or mirror.")
 @click.option("--max-delete", metavar="MOST", help="Of mirror: the most that it deletes of each, 10% or 5000.")
 @click.option("--accept-loss", multiple=True, metavar="ADDR", help="Let this be lost, where the target cannot hold it.")
@@ -106,7 +107,12 @@ def restore(repo: str, snapshot: str | None, to: str, state: Path | None, **opti
         "where": options["where"],
     }
     target = _connection(to, options["token_env"], options["database"])
-    copy = {"rename": options["rename"], "write": options["write"], "max_delete": _most(options["max_delete"])}
+    copy = {
+        "rename": options["rename"],
+        "write": options["write"],
+        "max_delete": _most(options["max_delete"]),
+        "aliases": [] if options["no_aliases"] else None,
+    }
     made = restore_spec(
         repo, snapshot, target, Path.cwd(),
         choice=choice, copy=copy, accept_loss=options["accept_loss"],

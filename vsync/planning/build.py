@@ -278,16 +278,21 @@ def _copies(draft: _Draft, brought: Brought, units: Sequence[UnitFacts]) -> Iter
 def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:
     """Aliases come last of all. One that a collection of somebody else's holds is a conflict."""
     replaced = {c.address.removeprefix("collection.") for c in draft.changes if c.action == "replace"}
+    meant: dict[str, str] = {}
+    for name, wanted in facts.wanted.items():
+        for alias in wanted.declared.aliases or ():
+            meant.setdefault(alias, name)
     for name, wanted in facts.wanted.items():
         kept = [a for a, holder in facts.target.aliases.items() if holder == name and name in replaced]
         owed = sorted(o.name for o in facts.journal.owed if o.kind == "alias" and o.collection == name)
         kept += [alias for alias in owed if alias not in facts.target.aliases]
+        kept = [alias for alias in kept if meant.get(alias, name) == name]
         for alias in dict.fromkeys([*(wanted.declared.aliases or ()), *kept]):
             holder = facts.target.aliases.get(alias)
             where = spec.where("collections", name, "aliases")
             if not choice.takes(f"alias.{alias}") or (holder == name and name not in replaced):
                 continue
-            problem = _alias_problem(alias, holder, spec, facts.target.live, where)
+            problem = _alias_problem(alias, holder, name, meant.get(alias, name), spec, facts.target.live, where)
             if problem is not None and holder != name:
                 draft.conflicts.append(problem)
                 continue
@@ -298,8 +303,17 @@ def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:
 
 
 def _alias_problem(
-    alias: str, holder: str | None, spec: Spec, live: Mapping[str, LiveCollection], where: str | None
+    alias: str,
+    holder: str | None,
+    name: str,
+    other: str,
+    spec: Spec,
+    live: Mapping[str, LiveCollection],
+    where: str | None,
 ) -> Problem | None:
+    if other != name:
+        what = f"{other} and {name} are both to have the alias {alias}, which the sources of both have"
+        return Problem(what, where, "say aliases: [] of one of them")
     if alias in live:
         return Problem(f"alias {alias} is the name of a collection on the target", where, "choose another")
     if holder is None or holder in spec.collections:
@@ -307,7 +321,8 @@ def _alias_problem(
     return Problem(
         f"alias {alias} belongs to collection {holder}, which the spec does not name",
         where,
-        f"name {holder} under collections: without this alias, so that it is moved; or choose another alias",
+        f"leave it there: aliases: [] of {name} or of the copy (vsync restore --no-aliases); or have it moved: name "
+        f"{holder} under collections: without this alias",
     )
 
 

@@ -60,9 +60,7 @@ def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: 
         if made is not None:
             fields.append(made)
         elif field_name == key:
-            hint = (
-                f"map another column to {field_name}, or declare the fields: under another name this one may be double"
-            )
+            hint = f"map another column to {field_name}, or declare fields: in which this one has another name"
             problems.append(Problem(f"no key is made of {_native(origin, description)}", where, hint))
         elif first.spec.map and not isinstance(origin, DynamicKey):  # of which the caller says that it is no field
             problems.append(

@@ -109,9 +109,7 @@ def want(
     """
     wish, problems, fidelity = spec.collections[name], list[Problem](), list[Fidelity]()
     open_to = set() if says_partitions(wish) else {"partitions"}
-    declared = declare(name, wish, items)
-    if live is None and declared.dynamic is None and any(DYNAMIC_FIELD in (d.map or {}) for d in wish.data):
-        declared = replace(declared, dynamic=True)
+    declared = _holding(declare(name, wish, items), wish, live)
     declared, losses = nearest(declared, ATTRIBUTES - open_to)
     source, rekey = _source(items), rekey_of(wish, items)
     if live is None and source is not None:
@@ -125,17 +123,10 @@ def want(
     elif not declared.fields and live is None:
         fields = tuple(map(rekey, inferred_fields(spec, name, items, problems)))
         holds = True if any(f.name == DYNAMIC_FIELD for f in fields) else declared.dynamic
-        fields = tuple(f for f in fields if f.name != DYNAMIC_FIELD)
-        declared = replace(declared, fields=fields, dynamic=holds)
-    made_new = live is None or (declared.fields and any(forces_replacement(declared, live.schema)))
-    fields = declared.fields
-    if live is not None and not made_new:
-        fields = tuple(_told(f, declared.field(f.name)) for f in live.schema.fields)
-    effective = replace(declared, fields=fields)
-    if live and declared.dynamic is None:
-        effective = replace(effective, dynamic=live.schema.dynamic)
+        declared = replace(declared, fields=tuple(f for f in fields if f.name != DYNAMIC_FIELD), dynamic=holds)
+    effective = _effective(declared, live)
     data: list[WantedData] = []
-    if any(f.primary for f in fields):
+    if any(f.primary for f in effective.fields):
         for item in items:
             origins = _origins(spec, name, item, effective, problems)
             plain = tuple(Mapped(f, origins[f.name]) for f in effective.columns if f.name in origins)
@@ -147,17 +138,36 @@ def want(
         _row_number_twice(spec, name, data, problems)
         problems += rekeying.problems(spec, name, effective, data)
         fidelity += rekeying.told(name, effective, data)
-    dropped: list[Loss] = []
+    dropped: tuple[Loss, ...] = ()
     if wish.fields is None:
-        told = {loss.address.rpartition(".")[2] for loss in losses} if live is None else set()
-        sources = [(d, told | _taken(w)) for w in data for d in w.item.descriptions]
         fidelity += [line for w in data for line in _left_out(w)]
         if live is None:
-            losses += unplaced(name, sources, "the first source has no such field", begin=1)
+            told = {loss.address.rpartition(".")[2] for loss in losses}
+            losses += unplaced(name, _with_taken(data, told), "the first source has no such field", begin=1)
         else:
-            dropped += unplaced(name, sources, "the collection has no such field")
-    told_once = tuple(dict.fromkeys(fidelity))
-    return Wanted(declared, effective, tuple(data), told_once, tuple(problems), tuple(losses), tuple(dropped))
+            dropped = tuple(unplaced(name, _with_taken(data, set()), "the collection has no such field"))
+    fidelity = list(dict.fromkeys(fidelity))
+    return Wanted(declared, effective, tuple(data), tuple(fidelity), tuple(problems), tuple(losses), dropped)
+
+
+def _effective(declared: Collection, live: LiveCollection | None) -> Collection:
+    """Give the collection that rows are written to: with the fields that are there, unless it is made anew."""
+    if live is None:
+        return declared
+    if not (declared.fields and any(forces_replacement(declared, live.schema))):
+        declared = replace(declared, fields=tuple(_told(f, declared.field(f.name)) for f in live.schema.fields))
+    return replace(declared, dynamic=live.schema.dynamic) if declared.dynamic is None else declared
+
+
+def _with_taken(data: Sequence[WantedData], told: set[str]) -> list[tuple[Description, set[str]]]:
+    """Give each source with what is copied of it, and what was told of."""
+    return [(d, told | _taken(w)) for w in data for d in w.item.descriptions]
+
+
+def _holding(declared: Collection, wish: CollectionSpec, live: LiveCollection | None) -> Collection:
+    """Give a new collection the dynamic field where its data brings values for it."""
+    brings = any(DYNAMIC_FIELD in (d.map or {}) for d in wish.data)
+    return replace(declared, dynamic=True) if live is None and declared.dynamic is None and brings else declared
 
 
 def _left_out(data: WantedData) -> Iterator[Fidelity]:

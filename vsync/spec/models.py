@@ -268,6 +268,9 @@ class CopySpec(Model):
     shards: Whole | None = Field(None, ge=1, description="How many shards each is made with")
     consistency: Consistency | None = Field(None, description="How fresh reads are where they do not say")
     properties: dict[str, AsText] | None = Field(None, description="Milvus's properties of each collection")
+    aliases: Annotated[list[Text], BeforeValidator(values.none_of_them)] | None = Field(
+        None, max_length=0, description="[] leaves out the aliases that they have there"
+    )
     load: Truth | None = Field(None, description="Whether each is to be loaded")
     write: Write = Field("append", description="What the rows do to those that are there")
     strict: Truth = Field(default=False, description="Whether append refuses rows whose key is there already")

@@ -170,6 +170,13 @@ def rename(value: Any) -> str:
     return found
 
 
+def none_of_them(value: Any) -> Any:
+    """Take an empty list alone."""
+    if value == []:
+        return value
+    raise wrong("a copy takes aliases: [] alone", "name those of one collection under collections:")
+
+
 def into(value: Any) -> str:
     """Take the name of a partition, with ``{FIELD}`` in it where it goes by the value of a field."""
     found = text(value)
