@@ -191,6 +191,38 @@ def assert_renumbered(ends: Ends, expected: Mapping[str, Content], name: str = "
 
 
 @QUICK_WHEN_EMBEDDED
+def test_numbers_that_become_texts_are_known_again_tomorrow(ends: Ends) -> None:
+    """The two sides have their keys in different orders."""
+    rows = glove.rows(5, 300)
+    with ends.old() as client:
+        make(client, "numbers", {"_default": rows})
+    fields = (
+        "fields: {id: {type: varchar, max_length: 20, primary: true}, vector: {type: float_vector, dim: 50},"
+        " word: {type: varchar, max_length: 512}}"
+    )
+    spec = (
+        f"collections: {{texts: {{MORE {fields}, data: [{{from: {{milvus: {{at: old, collection: numbers}}}}}}]}}}}\n"
+    )
+    ends.spec(spec.replace("MORE", ""))
+    applies.apply(ends.folder)
+    applies.assert_no_changes(ends.folder)
+    with ends.old() as client:
+        reader.insert(client, "numbers", glove.rows(1_000, 1_003))
+    with ends.new() as client:
+        client.load_collection("texts")
+        client.delete("texts", ids=["7", "70"])
+    said = applies.plan(ends.folder, code=2)
+    assert "5 rows" in said
+    (settled,) = applies.apply(ends.folder).of("settled")
+    assert (settled["written"], settled["left"]) == (5, 298)
+    applies.assert_no_changes(ends.folder)
+
+    (ends.folder / ".vsync" / "vsync.db").unlink()
+    ends.spec(spec.replace("MORE", "strict: true,"))
+    refused = applies.apply(ends.folder, code=1)
+    assert "are in collection.texts already" in refused.problems
+
+
 @pytest.mark.parametrize("texts", [False, True], ids=["int64", "varchar"])
 def test_rows_get_new_keys_and_a_file_says_which(ends: Ends, *, texts: bool) -> None:
     folder = ends.folder

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsync.applying import there
-from vsync.observing.living import missing
+from vsync.observing.living import Merged, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,7 +68,9 @@ def test_every_missing_key_is_in_one_chunk_and_no_chunk_spans_too_many_rows(
     ours, theirs, kind = sides
     theirs = theirs | set(ascending(ours)[:shared])
     source, target = ascending(ours), ascending(theirs)
-    cut = list(missing(blocks(source, sizes[0], kind, empty=empty), blocks(target, sizes[1], kind, empty=empty), step))
+    cut = list(
+        missing(blocks(source, sizes[0], kind, empty=empty), Merged(blocks(target, sizes[1], kind, empty=empty)), step)
+    )
 
     gone = [key for key in source if key not in theirs]
     assert [[key for key in gone if inside(key, b)] for b in cut] == [gone[b.lo : b.hi] for b in cut]

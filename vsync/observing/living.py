@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,15 +24,19 @@ from vsync.rows import FromColumn, columns_of, take_rows, without_prefix
 from vsync.spec import OneCollection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from vsync.connectors.base import CollectionSource, Key, Reader, Target
     from vsync.opening import Sources
     from vsync.planning.facts import JournalFacts
     from vsync.planning.wanted import Wanted, WantedData
-    from vsync.rows import Origin
-    from vsync.schema import LiveCollection
+    from vsync.rows import Mapped, Origin, Rules
+    from vsync.schema import Field, LiveCollection
     from vsync.spec import DataSpec, Spec
+
+    Mask = NDArray[np.bool_]
 
 AT_ONCE = 1_000
 """How many rows on record as not fitting are looked at again at a time."""
@@ -100,18 +105,24 @@ def cut_of(
     target: Target,
     there: LiveCollection | None,
     rejected: Sequence[Key],
+    *,
+    first: bool,
 ) -> tuple[tuple[Bounds, ...], int]:
     """Cut a collection: what of it is not on the target where that can be told by its keys, else all of it.
 
     ``rejected`` are the keys of rows that are on record as not fitting; given is how many of them still do not, and are
-    not cut again.
+    not cut again. ``first``: nothing was brought to the destination before.
     """
     chunk_bytes, columns = spec.defaults.chunk_bytes, columns_of(data.mapping)
-    if there is None or not _comparable(spec, wanted, data, there, rejected):
+    if there is None or not _comparable(spec, wanted, data, there, rejected, first=first):
         return tuple(source.cut(columns, chunk_bytes, _seams(wanted, data, target))), 0
     row_bytes = sum(c.row_bytes for c in source.describe().columns if c.name in columns)
     unfit = _unfit(data, source, target, rejected)
-    held = _held(target.reader(there.schema, None), there.schema.primary.name, _key_origin(data))
+    reader, key = target.reader(there.schema, None), there.schema.primary
+    if _keeps_keys(wanted, data):
+        held: Callable[[pa.Array], Mask] = Merged(_held(reader, key.name, _key_origin(data)))
+    else:
+        held = partial(_asked, reader, key.name, tuple(m for m in data.mapping if m.field.primary), target.rules)
     step = max(1, int(chunk_bytes / max(row_bytes, 1)))
     return tuple(missing(source.reader.keys(), held, step, unfit)), len(unfit)
 
@@ -127,10 +138,17 @@ def _seams(wanted: Wanted, data: WantedData, target: Target) -> Sequence[Key]:
 
 def _keeps_keys(wanted: Wanted, data: WantedData) -> bool:
     """Tell whether rows have the keys of the source, with a prefix or without: so both sides are in one order."""
+    return _has_keys(data) and wanted.effective.primary.type is _source_key(data).type
+
+
+def _has_keys(data: WantedData) -> bool:
+    """Tell whether the keys of rows are made of those of the source."""
     origin = _key_origin(data)
-    source = next(d.collection for d in data.item.descriptions if d.collection is not None).schema.primary
-    same = isinstance(origin, FromColumn) and origin.column == source.name
-    return same and wanted.effective.primary.type is source.type
+    return isinstance(origin, FromColumn) and origin.column == _source_key(data).name
+
+
+def _source_key(data: WantedData) -> Field:
+    return next(d.collection for d in data.item.descriptions if d.collection is not None).schema.primary
 
 
 def _key_origin(data: WantedData) -> Origin | None:
@@ -158,41 +176,71 @@ def _unfit(data: WantedData, source: CollectionSource, target: Target, rejected:
     return pa.concat_arrays(found)
 
 
-def _comparable(spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollection, rejected: Sequence[Key]) -> bool:
-    """Tell whether keys that are on the target are left as they are, and can be told."""
+def _comparable(
+    spec: Spec, wanted: Wanted, data: WantedData, there: LiveCollection, rejected: Sequence[Key], *, first: bool
+) -> bool:
+    """Tell whether keys that are on the target are left as they are, and can be told.
+
+    What is ``strict`` is looked at by the apply, which refuses keys that are there before the first row was brought.
+    """
     wish = spec.collections[wanted.declared.name]
+    if wish.strict and first:
+        return False
     return (
         wish.write_into(data.partition) == "append"
         and (bool(there.rows) or (there.rows == 0 and bool(rejected)))
         and not wanted.effective.primary.auto_id
-        and _keeps_keys(wanted, data)
+        and _has_keys(data)
         and not any(forces_replacement(wanted.declared, there.schema))
     )
 
 
 def missing(
-    source: Iterable[pa.Array], target: Iterator[pa.Array], step: int, unfit: pa.Array | None = None
+    source: Iterable[pa.Array], held: Callable[[pa.Array], Mask], step: int, unfit: pa.Array | None = None
 ) -> Iterator[Bounds]:
-    """Cut the keys of a source, ascending, that a target, ascending too, does not have, and that are not ``unfit``.
+    """Cut the keys of a source, ascending, of which ``held`` says that they are not there, and that are not ``unfit``.
 
     No chunk spans more than ``step`` rows of the source; ``lo`` and ``hi`` count missing rows alone. A chunk ends right
     behind its last missing row. Where that is near the end of the source the last chunk is open, so that what is added
     there comes along.
     """
-    chunks, target = _Chunks(step), filter(len, target)
-    held = next(target, None)
+    chunks = _Chunks(step)
     for keys in filter(len, source):
-        there = np.zeros(len(keys), np.bool_)
+        there = held(keys)
         if unfit is not None and len(unfit):
             there |= pc.is_in(keys, value_set=unfit).to_numpy(zero_copy_only=False)
-        last = keys[-1].as_py()
-        while held is not None:
-            there |= pc.is_in(keys, value_set=held).to_numpy(zero_copy_only=False)
-            if held[-1].as_py() > last:
-                break
-            held = next(target, None)
         yield from chunks.add(keys, np.flatnonzero(~there))
     yield from chunks.rest()
+
+
+class Merged:
+    """Tells of keys, ascending from call to call, which of them a target has, whose keys come in the same order."""
+
+    def __init__(self, target: Iterable[pa.Array]) -> None:
+        self._rest = filter(len, target)
+        self._held = next(self._rest, None)
+
+    def __call__(self, keys: pa.Array) -> Mask:
+        """Mark those that are there."""
+        there, last = np.zeros(len(keys), np.bool_), keys[-1].as_py()
+        while self._held is not None:
+            there |= pc.is_in(keys, value_set=self._held).to_numpy(zero_copy_only=False)
+            if self._held[-1].as_py() > last:
+                break
+            self._held = next(self._rest, None)
+        return there
+
+
+def _asked(reader: Reader, name: str, mapping: tuple[Mapped, ...], rules: Rules, keys: pa.Array) -> Mask:
+    """Mark keys that are of another type in the target, and so in another order, by asking for each."""
+    origin = mapping[0].origin
+    assert isinstance(origin, FromColumn)
+    taken = take_rows(pa.record_batch([keys], [origin.column]), 0, mapping, rules)
+    theirs = taken.rows.column(name)
+    found = pc.is_in(theirs, value_set=reader.fetch(theirs, [name]).column(0))
+    there = np.zeros(len(keys), np.bool_)
+    there[taken.numbers] = found.to_numpy(zero_copy_only=False)
+    return there
 
 
 class _Chunks:

@@ -150,7 +150,8 @@ def _unit(
         if bounds is None and lives:
             there, skipped = None if known.whole else live, _skipped(spec, wanted, data, path, known)
             collection = cast("CollectionSource", source)
-            bounds, unfit = cut_of(spec, wanted, data, collection, known.target, there, skipped)
+            first = number_of(wanted, data, known.facts, live) == 1
+            bounds, unfit = cut_of(spec, wanted, data, collection, known.target, there, skipped, first=first)
         elif bounds is None:
             bounds = tuple(source.cut(columns, spec.defaults.chunk_bytes))
     rows = sum(b.rows for b in bounds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vsync.errors import StalePlanError
-from vsync.planning.steps import Clear, CopyChunk, Plan, RewriteRows, SetAlias, Step
+from vsync.planning.steps import Clear, CopyChunk, Destination, Plan, RewriteRows, SetAlias, Step, Unit
 
 CHECK_AGAIN = "vsync check --full --repair --out FILE.json"
 
@@ -23,15 +23,17 @@ def check_approved(saved: Plan, fresh: Plan, *, resumes: bool) -> None:
         moved += _sources_moved(saved, fresh)
     approved = {_known_as(s, saved) for s in saved.steps}
     new = [s for s in fresh.steps if _known_as(s, fresh) not in approved and not _cut_on(s, fresh, saved)]
-    if new and not moved:
-        moved += _sources_moved(saved, fresh) or [f"{len(new)} steps that it does not hold are needed now"]
     seen = {d.address: d for d in saved.destinations}
+    if new and not moved:
+        counted = [d for d in fresh.destinations if d.address in seen and d.before != seen[d.address].before]
+        why = _sources_moved(saved, fresh) + [_counted(d, seen[d.address]) for d in counted]
+        moved += why or [f"{len(new)} steps that it does not hold are needed now"]
     for d in fresh.destinations:
         was = seen.get(d.address)
         clears = Clear(d.address) in approved
         counts = clears or (was is not None and was.write == "mirror")
         if was is not None and not resumes and (was.probe != d.probe or (counts and was.before != d.before)):
-            moved.append(f"{d.address} holds {d.before} rows, the plan saw {was.before}")
+            moved.append(_counted(d, was))
     if moved:
         raise StalePlanError(
             f"the saved plan is stale: {'; '.join(dict.fromkeys(moved))}",
@@ -66,10 +68,20 @@ def check_found(saved: Plan, fresh: Plan, *, resumes: bool = False) -> Plan:
 def _sources_moved(saved: Plan, fresh: Plan) -> list[str]:
     was = {(u.address, u.path): u for u in saved.units}
     return [
-        f"{u.path} changed: it was {was[u.address, u.path].content}, it is {u.content}"
+        f"{u.path} changed: it was {_content(was[u.address, u.path])}, it is {_content(u)}"
         for u in fresh.units
-        if (u.address, u.path) in was and was[u.address, u.path].content != u.content
+        if (u.address, u.path) in was and _content(was[u.address, u.path]) != _content(u)
     ]
+
+
+def _content(unit: Unit) -> str:
+    """Give what a source is known by; each session cuts a collection anew, and numbers that."""
+    return unit.content.partition("@")[0] if unit.lives else unit.content
+
+
+def _counted(now: Destination, was: Destination) -> str:
+    rows = "cannot be counted" if now.before is None else f"holds {now.before:,} rows"
+    return f"{now.address} {rows}, the plan saw {'none counted' if was.before is None else format(was.before, ',')}"
 
 
 def _known_as(step: Step, plan: Plan) -> object:
