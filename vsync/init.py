@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vsync.connectors.base import EXPORTED
 from vsync.connectors.durable import write_whole
 from vsync.connectors.registry import FILE_KINDS, STORE_KINDS, file_of, kind_of, open_source
-from vsync.errors import ConflictError, SpecError, UsageError
+from vsync.errors import ConflictError, SourceError, SpecError, UsageError
 from vsync.planning.steps import DEFAULT_PARTITION
 from vsync.planning.wanted import DataItem, want
 from vsync.rows.infer import MAX_LENGTH
@@ -92,9 +92,12 @@ def _of_milvus(
     uri = origin if "://" in origin else str((folder / origin).absolute())
     token = Secret(env=token_env).resolve(folder, os.environ) if token_env else None
     with closing(open_target(uri, token, database, create=False)) as opened:
-        names = [n for n in opened.collections() if fnmatchcase(n, pattern)]
+        held = opened.collections()
+        names = [n for n in held if fnmatchcase(n, pattern)]
         if not names:
-            raise UsageError(f"{origin} holds no collection that matches {pattern}")
+            what = f"there is no collection that matches {pattern}" if held else "there are no collections"
+            hint = f"there are {', '.join(sorted(held))}" if held else "name another with --database, if there is one"
+            raise SourceError(what, where=opened.label, hint=hint)
         live = opened.observe(names, count=False)
         aliases = opened.aliases()
     connection: dict[str, Any] = {"uri": origin}

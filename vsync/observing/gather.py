@@ -45,7 +45,7 @@ def gather(
     refuse_unknown(choice, spec)
     journal_facts = journal.facts(target.identity) if journal else JournalFacts()
     target_facts = _target_facts(spec, target, journal_facts)
-    known = Known(journal, target, journal_facts, target_facts.live, saved, whole)
+    known = Known(journal, target, journal_facts, target_facts.live, saved, whole, choice)
     problems: list[Problem] = []
     wanted: dict[str, Wanted] = {}
     units: list[UnitFacts] = []

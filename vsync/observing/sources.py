@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +13,7 @@ from vsync.connectors.registry import FILE_KINDS
 from vsync.errors import Problem, SourceError
 from vsync.observing.living import cut_of, number_of, places
 from vsync.observing.spreading import spread
+from vsync.planning.choice import Choice
 from vsync.planning.facts import JournalFacts, UnitFacts
 from vsync.planning.origins import plain_origin
 from vsync.planning.steps import CopyChunk, Unit, unit_key
@@ -37,7 +38,7 @@ class Known:
 
     ``journal`` is the state, ``None`` without one, ``facts`` what it says of the target, ``live`` what is there now;
     ``saved`` is a plan that is to be carried out as it was frozen. ``whole``: collections are cut whole, also where
-    their keys are on the target.
+    their keys are on the target; so is what the ``choice`` restarts.
     """
 
     journal: View | None
@@ -46,6 +47,7 @@ class Known:
     live: Mapping[str, LiveCollection]
     saved: Plan | None = None
     whole: bool = False
+    choice: Choice = field(default_factory=Choice)
 
 
 def open_items(spec: Spec, name: str, sources: Sources, problems: list[Problem]) -> list[DataItem]:
@@ -148,7 +150,8 @@ def _unit(
         fresh = bounds is None
         unfit = known.journal.rejected(known.target.identity, key) if known.journal else 0
         if bounds is None and lives:
-            there, skipped = None if known.whole else live, _skipped(spec, wanted, data, path, known)
+            cut_whole = known.whole or known.choice.restarts(data.address, data.destination)
+            there, skipped = None if cut_whole else live, _skipped(spec, wanted, data, path, known)
             collection = cast("CollectionSource", source)
             first = number_of(wanted, data, known.facts, live) == 1
             bounds, unfit = cut_of(spec, wanted, data, collection, known.target, there, skipped, first=first)

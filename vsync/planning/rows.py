@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vsync.errors import Problem
 from vsync.planning import known, mirror
+from vsync.planning.copies import copy_change
 from vsync.planning.mend import MOST_ROWS
 from vsync.planning.steps import Change, Destination, content_key
 
@@ -111,6 +112,8 @@ def _begin(base: Destination, *, before: int | None, probe: bool, epoch: bool = 
 
 
 def _skip(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
+    if old is not None and old.done and old.write not in {"", "skip"}:
+        old = None  # what was written otherwise is there: this is the first plan that skips
     held = old.skipped if old else bool(at.rows) or (at.rows is None and not at.ours)
     if not held:
         return _append(at, old, units, journal)
@@ -312,50 +315,12 @@ def _work(
         in_doubt = known.doubted(u, journal) if same_epoch else frozenset[int]()
         pending[u.unit.key] = tuple(n for n in range(len(u.bounds)) if n not in acked or u.unit.key in again)
         restarted = len(acked) if u.unit.key in again else 0
-        changes.append(_copy_change(u, destination, pending[u.unit.key], len(in_doubt), journal, restarted))
+        changes.append(copy_change(u, destination, pending[u.unit.key], len(in_doubt), journal, restarted))
     shown = tuple(c for c in changes if c is not None)
-    if not shown and any(u.bounds for u in units):
-        shown = (Change("warn", destination.address, "all its rows are copied: they are still to be counted"),)
+    if not shown and any(u.bounds or u.unit.lives for u in units):
+        what = "all its rows are copied" if any(u.bounds for u in units) else "no new keys in the sources"
+        shown = (Change("warn", destination.address, f"{what}: they are still to be counted"),)
     return Brought(destination, "work", clear=False, pending=pending, changes=shown)
-
-
-def _copy_change(
-    u: UnitFacts,
-    destination: Destination,
-    pending: Sequence[int],
-    in_doubt: int,
-    journal: JournalFacts,
-    restarted: int,
-) -> Change | None:
-    if not pending:
-        return None
-    rows = sum(u.bounds[n].rows for n in pending)
-    total, done = len(u.bounds), len(u.bounds) - len(pending)
-    details = []
-    if done:
-        doubt = f", {in_doubt} in doubt: sent again" if in_doubt else ""
-        details.append(f"resumes: {done:,} of {total:,} chunks done{doubt}")
-    elif restarted:
-        details.append(f"restarts: {restarted:,} of {total:,} chunks were done, and all are copied again")
-    elif in_doubt:
-        details.append(f"resumes: {in_doubt} chunks in doubt are sent again")
-    was = known.was(u, journal)
-    if known.differs(u, was):
-        details.append(f"changed: {u.unit.rows:,} rows, were {was.rows:,}")
-    if u.moves:
-        details.append("not as of one moment: what is written there meanwhile may come along")
-    if u.surplus:
-        what = f"{u.surplus:,} entities more are counted there than it has keys: one under each key is copied"
-        details.append(f"{what} (old copies of rows that were just replaced count, too)")
-    if destination.write == "overwrite" and destination.elsewhere:
-        details.append("rows of other partitions that have its keys go from there")
-    if destination.probe:
-        details.append("keys are compared with those there when applied")
-    if u.losers:
-        details.append(f"{len(u.losers):,} rows lose a collision of keys and are not copied")
-    into = f" -> {destination.partition}" if destination.partition not in {None, "_default"} else ""
-    nbytes = round(u.unit.nbytes * rows / u.unit.rows) if u.unit.rows else 0
-    return Change("copy", u.unit.address, f"{u.unit.path}{into}", tuple(details), None, rows, nbytes, len(pending))
 
 
 def _cannot_begin(at: Standing) -> Problem | None:

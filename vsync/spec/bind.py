@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from vsync.connectors.registry import STORE_KINDS
 from vsync.spec import models, sources, targets
 from vsync.spec.document import Places, Spec, Step
 from vsync.spec.nodes import BAD, Mark, Node, Report
@@ -206,6 +207,15 @@ _UNWRITTEN: dict[type[BaseModel], set[str]] = {
 }
 
 
+# Keys of short forms, which are gone once they were made long.
+_SHORT: dict[type[BaseModel], tuple[str, ...]] = {
+    targets.MilvusTarget: tuple(STORE_KINDS),
+    models.CollectionSpec: ("from",),
+    sources.MilvusSource: ("uri", "token", "database"),
+    sources.MilvusCollections: ("uri", "token", "database"),
+}
+
+
 def _model_of(path: Path) -> tuple[str, type[BaseModel]]:
     """Find the model of what stands at a path, and its name for people."""
     for shape, name, model in _SHAPES:
@@ -217,7 +227,7 @@ def _model_of(path: Path) -> tuple[str, type[BaseModel]]:
 def _known(model: type[BaseModel]) -> list[str]:
     """List the keys of a model as they are written."""
     names = [info.alias or name for name, info in model.model_fields.items()]
-    return [name for name in names if name not in _UNWRITTEN.get(model, ())]
+    return [*(name for name in names if name not in _UNWRITTEN.get(model, ())), *_SHORT.get(model, ())]
 
 
 def _close(path: Path) -> str | None:
