@@ -101,13 +101,14 @@ def _in_source(run: Run, unit: Unit, keys: pa.Array) -> pa.Array:
 
 
 def _delete_keys(run: Run, destination: str, keys: pa.Array) -> None:
-    """Delete those of the keys that are there: what a server deletes it may delete from other partitions too."""
+    """Delete keys. Where other partitions hold rows, those that are there: a server may delete from these too."""
     to = run.plan.destination(destination)
-    collection = run.plan.collections[to.collection]
-    reader = run.target.reader(collection, to.partition)
-    there = run.retry.call(reader.fetch, keys, [collection.primary.name]).column(0)
-    if len(there):
-        run.retry.call(run.target.delete, to.collection, to.partition, there)
+    if to.elsewhere:
+        collection = run.plan.collections[to.collection]
+        reader = run.target.reader(collection, to.partition)
+        keys = run.retry.call(reader.fetch, keys, [collection.primary.name]).column(0)
+    if len(keys):
+        run.retry.call(run.target.delete, to.collection, to.partition, keys)
 
 
 def _rewrite(run: Run, step: RewriteRows) -> None:
