@@ -145,6 +145,15 @@ def test_a_snapshot_that_was_changed_is_told_whichever_says_the_same_of_its_obje
     assert "holds 10 rows, and the snapshot says 5" in restored.err
 
 
+def test_files_of_others_in_a_repository_are_no_snapshots(tmp_path: Path, store: Store) -> None:
+    for folder in ("snapshots", "pending"):
+        (tmp_path / "repo" / folder).mkdir(exist_ok=True)
+        (tmp_path / "repo" / folder / ".DS_Store").write_bytes(b"\0")
+    assert ids(store)[0] in run(tmp_path, "snapshots repo")
+    assert "2 snapshots read" in run(tmp_path, "verify repo")
+    run(tmp_path, "prune repo")
+
+
 def test_a_damaged_object_is_mended_by_the_next_backup_once_it_is_removed(tmp_path: Path, store: Store) -> None:
     first, _ = ids(store)
     (_, _, one), *_ = Repository(store).manifest(first).ranges

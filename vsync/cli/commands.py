@@ -77,6 +77,8 @@ def plan(
     made = api.plan(loaded, state=state, choice=choice, deep=deep, report=None if as_json else _comparing)
     show_plan(made, as_json=as_json, concise=concise, state=state_label(loaded, state))
     if made.conflicts:
+        if out is not None and not as_json:
+            click.echo(f"{out} is not written: nothing of this plan can be applied.")
         raise Shown(refused(list(made.conflicts)), shown=as_json)
     if out is not None:
         save(made, out)

@@ -9,6 +9,7 @@ import rich_click as click
 from vsync.cli.common import state_of
 from vsync.cli.group import vsync
 from vsync.cli.options import Duration, spec_argument, state_option
+from vsync.errors import SpecError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,10 @@ def status(spec: Path, state: Path | None, as_json: bool, watch: bool, stats: fl
     from vsync.report.words import status_lines
 
     path = state_of(spec, state)
+    if state is None and not spec.exists() and not path.exists():
+        raise SpecError(
+            "the spec cannot be read: there is none", where=str(spec), hint="check the path, or name --state"
+        )
     if watch:
         from vsync.report.watch import watch as watch_it
 

@@ -154,8 +154,8 @@ class FromMilvus(InDatabase):
 
     @property
     def address(self) -> str:
-        """The connection's name where it has one, else its address without credentials."""
-        return self.name or self.at.label
+        """The connection's name where it has one, else its address without credentials, and the database it says."""
+        return self.name or "/".join(filter(None, (self.at.label.rstrip("/"), self.at.database)))
 
     @property
     def place(self) -> Any:

@@ -68,7 +68,7 @@ def _take(handle: int, state: Path, path: Path) -> None:
             other = _said(handle)
             raise LockedError(
                 f"another vsync holds the state {state}" + (f": {other}" if other else ""),
-                hint="wait for it to end, or stop it; vsync status shows how far it is",
+                hint=f"wait for it to end, or stop it; vsync status --state {state} shows how far it is",
             ) from e
         except OSError as e:
             raise JournalError(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import suppress
 from datetime import datetime, timezone
 from difflib import get_close_matches
@@ -36,6 +37,8 @@ FORMAT_VERSION = 1
 CONFIG, PRUNING = "config.json", "prune.json"
 DAMAGED = {"pending": "give the backup up: vsync forget {} --unfinished", "prune.json": "vsync prune {} --take-over"}
 """What to do about a file that is damaged, by the first word of its name."""
+_ID = re.compile(r"[0-9]{8}T")
+"""How an id begins: people and their tools put other things into folders."""
 SHORTEST = 4
 """How many characters of a snapshot's id at least tell which is meant."""
 
@@ -99,8 +102,8 @@ class Repository:
 
     def snapshot_ids(self) -> list[str]:
         """List the snapshots, the oldest first: an id begins with the time."""
-        names = (found.name for found in self.store.list("snapshots"))
-        return sorted(name.removeprefix("snapshots/").removesuffix(".json") for name in names)
+        names = (found.name.removeprefix("snapshots/") for found in self.store.list("snapshots"))
+        return sorted(name.removesuffix(".json") for name in names if _ID.match(name) and name.endswith(".json"))
 
     def manifest(self, snapshot: str) -> Manifest:
         """Read a snapshot; raises SourceError where it cannot be understood."""
@@ -158,7 +161,8 @@ class Repository:
 
     def unfinished(self) -> list[str]:
         """List the backups that are not finished."""
-        return sorted({found.name.split("/")[1] for found in self.store.list("pending")})
+        names = {found.name.split("/")[1] for found in self.store.list("pending")}
+        return sorted(name for name in names if _ID.match(name))
 
     def refuse_while_pruning(self) -> None:
         """Raise LockedError while somebody prunes."""

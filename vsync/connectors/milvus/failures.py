@@ -114,6 +114,8 @@ def _from_grpc(error: Any, where: str, doing: str) -> TargetError:
             return TooLargeError(f"{doing}: {details}", where=where, hint=SMALLER_HINT)
         return TransientError(f"{doing}: {details}", where=where, hint=QUOTA_HINT, in_doubt=False)
     kind, what, hint = _GRPC.get(code, (TargetError, "the server failed", None))
+    if code is grpc.StatusCode.UNAUTHENTICATED and "missing authorization" in details:
+        what, hint = "the server wants a token", "name one: token: {env: NAME} of its connection, or --token-env NAME"
     if kind is TargetError and any(word in details for word in _BROKEN):
         kind, what = TransientError, "the connection broke off"
     return kind(f"{doing}: {what} ({details})", where=where, hint=hint)
