@@ -57,6 +57,7 @@ def test_a_backup_of_a_spec_is_of_what_its_folder_has(tmp_path: Path) -> None:
     done = applies.vsync(tmp_path / "here", "backup", "../proj/vsync.yaml", "repo")
     assert done.code == 0, done.err
     assert "Applied: 10 rows written." in done.out
+    assert f"Snapshot {applies.vsync(tmp_path / 'here', 'snapshots', 'repo').out.split()[0]}." in done.out
     assert (tmp_path / "here" / "repo" / "config.json").exists()
 
 

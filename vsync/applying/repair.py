@@ -124,8 +124,10 @@ def _rewrite(run: Run, step: RewriteRows) -> None:
             _delete_keys(run, to.address, worker.rows_of(task).column(collection.primary.name))
         prepared = worker.prepare(task)
         worker.send(prepared)
-        if step.missing and task.only is not None:  # the source lives: some may be gone there
-            run.ungiven[to.address] = run.ungiven.get(to.address, 0) + len(task.only) - prepared.read
+        if task.only is not None:  # the source lives: some may be gone there
+            gone = len(task.only) - prepared.read
+            run.unread[to.address] = run.unread.get(to.address, 0) + gone
+            run.ungiven[to.address] = run.ungiven.get(to.address, 0) + (gone if step.missing else 0)
 
 
 def _refuse_elsewhere(run: Run, task: Task) -> None:
@@ -183,7 +185,8 @@ def _recount(run: Run, step: Recount) -> None:
     units = run.plan.units
     rewrites = [s for s in run.plan.steps if isinstance(s, RewriteRows) and units[s.unit].destination == to.address]
     ungiven = run.ungiven.get(to.address, 0)
-    rows = sum(hi - lo for s in rewrites for lo, hi in s.rows) + sum(len(s.keys) for s in rewrites) - ungiven
+    rows = sum(hi - lo for s in rewrites for lo, hi in s.rows) + sum(len(s.keys) for s in rewrites)
+    rows -= run.unread.get(to.address, 0)
     settled = Settled(
         destination=to.address,
         before=to.before,

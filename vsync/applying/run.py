@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 class Run:
     """One apply of one plan: what its steps share.
 
-    ``ungiven`` counts, by destination, missing rows that were planned to be written, and are gone from their source;
-    ``spared`` those that were to be deleted, and are in their source again.
+    ``unread`` counts, by destination, rows that were planned to be written again, and are gone from their source;
+    ``ungiven`` of them those that were missing; ``spared`` those that were to be deleted, and are in a source again.
     """
 
     plan: s.Plan
@@ -52,6 +52,7 @@ class Run:
     facts: JournalFacts
     begun: set[str] = field(default_factory=set)
     settled: list[Settled] = field(default_factory=list)
+    unread: dict[str, int] = field(default_factory=dict)
     ungiven: dict[str, int] = field(default_factory=dict)
     spared: dict[str, int] = field(default_factory=dict)
     copy_seconds: float = 0.0

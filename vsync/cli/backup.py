@@ -78,6 +78,18 @@ def backup(places: tuple[str, ...], origin: str | None, state: Path | None, **op
     }
     made = backup_spec(repo, source, folder, choice=choice, chunk_bytes=options["chunk_bytes"], environ=os.environ)
     _do(made, state, {**options, "auto_approve": True})
+    if not (options["plan_only"] or options["show_spec"] or options["as_json"]):
+        _tell_snapshot(made, repo)
+
+
+def _tell_snapshot(made: Spec, repo: str) -> None:
+    from vsync.connectors.backup import existing
+    from vsync.spec import StoreTarget
+
+    assert isinstance(made.target, StoreTarget)
+    last = existing(repo).last(str(made.target.options["name"]))
+    if last is not None:
+        click.echo(f"Snapshot {last.id}. Bring it back with: vsync restore {repo} {last.id} --to URI")
 
 
 @vsync.command()

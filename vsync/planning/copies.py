@@ -28,7 +28,7 @@ def copy_change(
     """
     if not pending:
         return None
-    rows = sum(u.bounds[n].rows for n in pending)
+    rows = sum(u.bounds[n].rows - len(u.losers_within(u.bounds[n])) for n in pending)
     total, done = len(u.bounds), len(u.bounds) - len(pending)
     details = []
     if done:
@@ -51,7 +51,7 @@ def copy_change(
     if destination.probe:
         details.append("keys are compared with those there when applied")
     if u.losers:
-        details.append(f"{len(u.losers):,} rows lose a collision of keys and are not copied")
+        details.append(f"{len(u.losers):,} rows more lose a collision of keys and are not copied")
     into = f" -> {destination.partition}" if destination.partition not in {None, "_default"} else ""
     nbytes = round(u.unit.nbytes * rows / u.unit.rows) if u.unit.rows else 0
     return Change("copy", u.unit.address, f"{u.unit.path}{into}", tuple(details), None, rows, nbytes, len(pending))

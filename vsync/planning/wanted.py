@@ -351,11 +351,20 @@ def _casts(
                 except ConflictError as e:
                     problems += [Problem(f"{path}: {p.what}", p.where or where, p.hint) for p in e.problems]
                     continue
-                for note in filter(None, (cast.note, column.loss)):
+                for note in filter(None, (cast.note, column.loss, _narrower(column, m.field))):
                     changed.setdefault((address, note), []).append(path)
     for (address, note), paths in changed.items():
         more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
         yield Fidelity("converted", address, f"{note} (from {paths[0]}{more})")
+
+
+def _narrower(column: Column, f: Field) -> str | None:
+    """Say that texts may be too long for a field, where the source says how long they may be."""
+    was = column.field
+    if was is None or {was.type, f.type} != {DataType.VARCHAR}:
+        return None
+    most, room = ((one.max_length or MAX_LENGTH) * (4 if one.in_characters else 1) for one in (was, f))
+    return f"{was} -> {f}: longer texts do not fit, checked at apply" if most > room else None
 
 
 def _no_column(path: str, name: str, description: Description, where: str | None) -> tuple[str, str | None, str]:
