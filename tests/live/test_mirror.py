@@ -212,6 +212,19 @@ def test_a_row_outside_of_its_scope_is_not_written_over(tmp_path: Path, target: 
 
 
 @QUICK_ON_LITE
+def test_a_scope_that_the_server_does_not_understand_has_its_line(tmp_path: Path, target: Endpoint) -> None:
+    write_spec(tmp_path, target, FILE, more='write: mirror, scope: "nothing > 1",')
+    glove.write_hdf5(tmp_path / "rows.h5", ROWS[:50])
+    applies.apply(tmp_path)
+    (tmp_path / "rows.h5").touch()
+    done = applies.vsync(tmp_path, "plan")
+    assert done.code == 1
+    assert "Error: scope of collection.copy: " in done.err
+    line = next(n for n, text in enumerate((tmp_path / "vsync.yaml").read_text().splitlines(), 1) if "scope" in text)
+    assert f"  vsync.yaml:{line}:" in done.err
+
+
+@QUICK_ON_LITE
 def test_where_much_differs_chunks_are_copied_whole(tmp_path: Path, target: Endpoint) -> None:
     write_spec(tmp_path, target, FILE, more="write: mirror, max_delete: 100%,")
     glove.write_hdf5(tmp_path / "rows.h5", ROWS)

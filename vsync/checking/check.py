@@ -17,7 +17,7 @@ from vsync.checking.scope import Scope
 from vsync.checking.tally import Odd, Tally
 from vsync.checking.unkeyed import UnkeyedCheck
 from vsync.connectors.base import KeyRange
-from vsync.errors import ConflictError, Problem
+from vsync.errors import ConflictError, Problem, SourceError
 from vsync.rows import arrow_type
 from vsync.schema import DataType
 
@@ -109,7 +109,11 @@ def _reader(side: Side, ways: Ways) -> Reader:
     """Open what the destination holds, of the rows that the data is about."""
     if side.scope is None:
         return ways.target.reader(side.collection, side.partition)
-    return ways.target.source(side.collection.name, side.partition, where=side.scope).reader
+    try:
+        return ways.target.source(side.collection.name, side.partition, where=side.scope).reader
+    except SourceError as error:
+        wrong = [Problem(f"scope of {side.address}: {p.what}", side.scope_at, p.hint) for p in error.problems]
+        raise SourceError(wrong) from error
 
 
 def _count(expected: Expected) -> int:

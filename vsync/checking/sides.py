@@ -26,7 +26,7 @@ class Side:
     """A destination with the files of its rows: ``bounds`` and ``losers`` are those of each unit.
 
     ``session`` is what the journal knows of it. ``skips``: rows that do not fit were left out. ``scope`` is an
-    expression of the rows there that the data is about, where that is not all of them.
+    expression of the rows there that the data is about, where that is not all of them; ``scope_at``: where it is said.
     """
 
     address: str
@@ -40,6 +40,7 @@ class Side:
     exclusive: bool
     session: SessionFacts | None
     scope: str | None = None
+    scope_at: str | None = None
 
     @property
     def keyed(self) -> bool:
@@ -131,6 +132,7 @@ def side_of(spec: Spec, name: str, wanted: Wanted, data: Sequence[WantedData], f
         exclusive=wish.exclusive,
         session=_session(destination, name, facts),
         scope=wish.scope,
+        scope_at=spec.where("collections", name, "scope"),
     )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 200
 """How many rows tell the mean size of texts and the like."""
 
-WHERE_HINT = "`where` is written as the server has it: https://milvus.io/docs/boolean.md"
+WHERE_HINT = "such an expression is written as the server has it: https://milvus.io/docs/boolean.md"
 
 
 class MilvusSource:
