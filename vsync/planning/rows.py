@@ -318,8 +318,9 @@ def _work(
         changes.append(copy_change(u, destination, pending[u.unit.key], len(in_doubt), journal, restarted))
     shown = tuple(c for c in changes if c is not None)
     if not shown and any(u.bounds or u.unit.lives for u in units):
-        what = "all its rows are copied" if any(u.bounds for u in units) else "no new keys in the sources"
-        shown = (Change("warn", destination.address, f"{what}: they are still to be counted"),)
+        copied = any(u.bounds for u in units)
+        what = "all its rows are copied: they are" if copied else "no new keys in the sources: what is there is"
+        shown = (Change("warn", destination.address, f"{what} still to be counted"),)
     return Brought(destination, "work", clear=False, pending=pending, changes=shown)
 
 
