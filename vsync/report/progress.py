@@ -49,7 +49,7 @@ class ProgressReport(Bars):
         self._lock = threading.Lock()
         self._rate = _Rate()
         self._total = e.RunBegan(0, 0, 0, 0, 0)
-        self._rows = self._bytes = self._chunks = 0
+        self._rows = self._written = self._bytes = self._chunks = 0
         self._waited = -math.inf
         self._task: TaskID | None = None
         self._step: TaskID | None = None
@@ -129,6 +129,7 @@ class ProgressReport(Bars):
     def _advance(self, event: e.ChunkAcked) -> None:
         self._chunks += 1
         self._rows += event.rows
+        self._written += event.written
         self._bytes += event.nbytes
         self._rate.add(self._rows, self._bytes)
         rows, nbytes = self._rate.now()
@@ -140,6 +141,6 @@ class ProgressReport(Bars):
                 self._progress.remove_task(self._task)
                 self._task = None
         if self._chunks == self._total.chunks:
-            self._say(f"  copied {self._rows:,} rows in {many(self._chunks, 'chunk')}")
+            self._say(f"  copied {many(self._written, 'row')} in {many(self._chunks, 'chunk')}")
         else:
             self._say_sometimes(f"  {event.address}   {note}")
