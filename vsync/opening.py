@@ -58,9 +58,14 @@ def open_database(spec: Spec, said: InDatabase) -> Database:
     if isinstance(said, FromBackup):
         return open_snapshot(said.kind, _place(spec, said.repo), said.snapshot)
     assert isinstance(said, FromMilvus)
-    if said.at.is_lite and not (Path(spec.folder) / said.at.uri).exists():
-        raise SourceError("there is no Milvus Lite", where=_place(spec, said.at.uri), hint="is its path right?")
+    check_there(spec, said.at)
     return open_connection(spec, said.at)
+
+
+def check_there(spec: Spec, connection: Connection) -> None:
+    """Raise SourceError where rows are to come from a Milvus Lite that is not there: opened, it would be empty."""
+    if connection.is_lite and not (Path(spec.folder) / connection.uri).exists():
+        raise SourceError("there is no Milvus Lite", where=_place(spec, connection.uri), hint="is its path right?")
 
 
 def _place(spec: Spec, path: str) -> str:

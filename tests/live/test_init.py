@@ -15,7 +15,7 @@ from conftest import QUICK_ON_LITE
 from milvus_rows import EVERYWHERE, KEY, VECTOR, make, opened, rows, send
 
 import vsync
-from vsync.errors import UsageError, VsyncError
+from vsync.errors import SourceError, VsyncError
 from vsync.init import spec_from
 from vsync.schema import Collection, DataType, Field, Index
 
@@ -181,7 +181,7 @@ def test_collections_are_chosen_by_a_glob(tmp_path: Path, lite_path: Path) -> No
             make(milvus, Collection(name, (KEY, VECTOR)))
     spec = vsync.parse_spec(spec_from("lite.db", collections="docs_*", folder=tmp_path), folder=tmp_path)
     assert list(spec.collections) == ["docs_a", "docs_b"]
-    with pytest.raises(UsageError, match="no collection that matches nothing"):
+    with pytest.raises(SourceError, match=r"no collection that matches nothing; there are docs_a, docs_b, other"):
         spec_from("lite.db", collections="nothing", folder=tmp_path)
 
 

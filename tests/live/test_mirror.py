@@ -220,7 +220,7 @@ def test_a_scope_that_the_server_does_not_understand_has_its_line(tmp_path: Path
     done = applies.vsync(tmp_path, "plan")
     assert done.code == 1
     assert "Error: scope of collection.copy: " in done.err
-    line = next(n for n, text in enumerate((tmp_path / "vsync.yaml").read_text().splitlines(), 1) if "scope" in text)
+    line = next(n for n, text in enumerate((tmp_path / "vsync.yaml").read_text().splitlines(), 1) if "scope:" in text)
     assert f"  vsync.yaml:{line}:" in done.err
 
 

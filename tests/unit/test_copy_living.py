@@ -114,6 +114,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModelTarget]:
         return places[connection.uri]
 
     monkeypatch.setattr("vsync.opening.open_connection", opened)
+    monkeypatch.setattr("vsync.opening.check_there", lambda *_where: None)
     return places
 
 

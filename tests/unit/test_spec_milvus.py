@@ -117,7 +117,10 @@ SOURCES = [
     (f"{{{OLD}, partition: p}}", ["unknown key 'partition' in a source of kind milvus; did you mean partitions?"]),
     (
         f"{{{OLD}, bogus: p}}",
-        [("unknown key 'bogus' in a source of kind milvus; it knows partitions, where, collection, at, load_source")],
+        [
+            "unknown key 'bogus' in a source of kind milvus; "
+            + "it knows partitions, where, collection, at, load_source, uri, token, database"
+        ],
     ),
     (
         f"{{{OLD}, name: old, kind: milvus}}",

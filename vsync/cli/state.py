@@ -138,7 +138,8 @@ def doctor(path: Path, restore: bool, yes: bool, as_json: bool) -> None:  # noqa
     from vsync.state.lock import locked
 
     if restore:
-        check_backup(path)
+        if not path.parent.exists():
+            check_backup(path)  # there is nothing to lock
         with locked(path, holder()):
             if not any(f.level == "wrong" for f in examine(path)):
                 _agree(yes, f"Nothing is wrong with {path}. Go back to its backup all the same?")
