@@ -14,6 +14,7 @@ from vsync.errors import SpecError
 from vsync.spec import Connection, FileSource, MilvusSource, Names, Spec, parse_spec
 
 HEAD = "version: 1\ntarget: x.db\nconnections: {old: {uri: http://old:19530, token: {env: T}, database: d}}\n"
+KNOWN = "partitions, where, collection, at, load_source, uri, token, database"
 OLD = "at: old, collection: docs"
 
 
@@ -117,10 +118,7 @@ SOURCES = [
     (f"{{{OLD}, partition: p}}", ["unknown key 'partition' in a source of kind milvus; did you mean partitions?"]),
     (
         f"{{{OLD}, bogus: p}}",
-        [
-            "unknown key 'bogus' in a source of kind milvus; "
-            + "it knows partitions, where, collection, at, load_source, uri, token, database"
-        ],
+        [f"unknown key 'bogus' in a source of kind milvus; it knows {KNOWN}"],
     ),
     (
         f"{{{OLD}, name: old, kind: milvus}}",
