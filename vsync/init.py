@@ -56,10 +56,10 @@ def spec_from(
         raise UsageError(f"there is no Milvus Lite at {origin}", hint="name its folder, or a server: http://HOST:PORT")
     if "://" in origin or (folder / origin).is_dir():
         return _of_milvus(origin, collections, token_env, database, target, folder)
-    return _of_file(origin, target or "./milvus.db", folder).to_yaml()
+    return _of_file(origin, target or "./milvus.db", folder)
 
 
-def _of_file(origin: str, target: str, folder: Path) -> Spec:
+def _of_file(origin: str, target: str, folder: Path) -> str:
     kind = kind_of(origin)
     if kind is None:
         endings = ", ".join(s for k in FILE_KINDS.values() for s in k.suffixes)
@@ -81,7 +81,8 @@ def _of_file(origin: str, target: str, folder: Path) -> Spec:
         said = _collection(replace(description.schema, partitions=None))
         _plain(said, description.schema)
     said["data"] = [{"from": {kind: origin}, "map": mapping}]
-    return _parse({"version": 1, "target": target, "collections": {name: said}}, folder)
+    spec = _parse({"version": 1, "target": target, "collections": {name: said}}, folder)
+    return "".join(f"# {line.what}\n" for line in whole.fidelity if line.verdict == "lost") + spec.to_yaml()
 
 
 def _of_milvus(

@@ -24,7 +24,8 @@ def not_accepted(spec: Spec, name: str, losses: Sequence[Loss]) -> Iterator[Prob
     accepted = spec.collections[name].accept_loss or ()
     for loss in dict.fromkeys(losses):
         if loss.harmful and loss.address not in accepted:
-            hint = f"accept that for {name} under collections: accept_loss: [{loss.address}]"
+            said = f"accept_loss: [{loss.address}]"
+            hint = f"accept that for {name} under collections: {said} (vsync restore: --accept-loss {loss.address})"
             yield Problem(f"{loss.address} is not copied as it is: {loss.what}", spec.where("collections", name), hint)
 
 

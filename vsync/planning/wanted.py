@@ -247,9 +247,10 @@ def _origins(
             found[f.name] = origin
         elif not (f.auto_id or f.nullable or f.default is not None):
             where = spec.where("collections", name, "data", item.index, "map")
-            problems.append(
-                Problem(_unfed(f, name, item.paths[0], description, taken), where, f"write map: {{{f.name}: COLUMN}}")
-            )
+            hint = f"write map: {{{f.name}: COLUMN}}"
+            if description.column(f.name) is not None and f.name not in taken:
+                hint = f"declare {f.name} as it is there, or map another column to it"
+            problems.append(Problem(_unfed(f, name, item.paths[0], description, taken), where, hint))
     return found
 
 

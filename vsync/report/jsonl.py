@@ -38,7 +38,7 @@ def say_plan(plan: Plan) -> None:
     for problem in plan.conflicts:
         say("conflict", **asdict(problem))
     chunks = sum(isinstance(s, CopyChunk) for s in plan.steps)
-    text = "No changes." if plan.empty else summary(plan)
+    text = "No changes." if plan.empty and not plan.conflicts else summary(plan)
     say(
         "summary",
         text=text,

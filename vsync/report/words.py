@@ -71,10 +71,7 @@ def plan_lines(plan: Plan, *, concise: bool = False, state: str = "") -> Iterato
             yield style, f"  ~ {line.address}   {line.verdict}: {line.what}"
         yield "plain", ""
     if plan.conflicts:
-        yield (
-            "destroy",
-            f"Plan: {many(len(plan.conflicts), 'conflict')}; nothing can be applied before they are resolved.",
-        )
+        yield "destroy", summary(plan)
     elif plan.empty:
         yield "create", "No changes. The target holds what the spec says."
     else:
@@ -116,7 +113,9 @@ def refresh_summary(seen: Refreshed) -> str:
 
 
 def summary(plan: Plan) -> str:
-    """Say in one line what a plan does."""
+    """Say in one line what a plan does, or that it cannot."""
+    if plan.conflicts:
+        return f"Plan: {many(len(plan.conflicts), 'conflict')}; nothing can be applied before they are resolved."
     count = {action: sum(c.action == action for c in plan.changes) for action in SYMBOLS}
     copies = [c for c in plan.changes if c.action == "copy"]
     text = (

@@ -76,7 +76,7 @@ def _check(client: Client, collection: str, *, load: bool) -> None:
         what = "is neither indexed nor loaded: its rows cannot be read"
         raise SourceError(what, where=where, hint="create an index of its vector field, and load it")
     if not load:
-        hint = "load it, or write `load_source: true`: it is then loaded, and released afterwards"
+        hint = "load it, or write `load_source: true` (vsync backup: --load-source): it is released afterwards"
         raise SourceError("is not loaded: its rows cannot be read", where=where, hint=hint)
 
 
