@@ -180,6 +180,12 @@ def test_rows_outside_of_its_scope_are_left_alone(tmp_path: Path, target: Endpoi
         reader.assert_holds(client, "copy", ROWS.by_id() | others.by_id())
     applies.assert_no_changes(tmp_path)
     assert applies.vsync(tmp_path, "check", "--full").code == 0, "a check has the same scope"
+    with reader.client_of(target) as client:
+        client.delete("copy", ids=[5])
+    assert applies.vsync(tmp_path, "check", "--repair", "--out", "mend.json").code == 3
+    assert applies.vsync(tmp_path, "apply", "mend.json").code == 0
+    with reader.client_of(target) as client:
+        reader.assert_holds(client, "copy", ROWS.by_id() | others.by_id())
 
 
 @QUICK_ON_LITE

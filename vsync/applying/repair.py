@@ -88,10 +88,10 @@ def _delete(run: Run, step: DeleteRows) -> None:
 def _in_source(run: Run, unit: Unit, keys: pa.Array) -> pa.Array:
     """Ask a collection that rows come from which of these keys it has now: it may have got them since it was compared.
 
-    Gives none where they cannot be the keys of its rows.
+    Rows that do not fit are none of the data's.
     """
     collection = run.plan.collections[run.plan.destination(unit.destination).collection]
-    mapping = tuple(m for m in mapping_of(unit, collection) if m.field.primary)
+    mapping = mapping_of(unit, collection)
     with run.copier.worker.sources.use(unit, run.retry.call) as source:
         found = run.retry.call(source.describe).collection
         assert found is not None

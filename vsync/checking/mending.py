@@ -26,7 +26,7 @@ def mend_of(side: Side, compared: Compared, noted: Sequence[Finding]) -> Mend:
         write=side.write,
         skips=side.skips,
         exclusive=side.exclusive,
-        counted=compared.target,
+        counted=compared.target + compared.outside,
     )
     rows = _rows_in_the_end(side, compared) + compared.outside
     mend = Mend(to, side.collection, side.units, side.session, rows=rows, taken=compared.taken)

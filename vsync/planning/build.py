@@ -290,9 +290,15 @@ def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:
         for alias in dict.fromkeys([*(wanted.declared.aliases or ()), *kept]):
             holder = facts.target.aliases.get(alias)
             where = spec.where("collections", name, "aliases")
-            if not choice.takes(f"alias.{alias}") or (holder == name and name not in replaced):
+            if not choice.takes(f"alias.{alias}"):
                 continue
-            problem = _alias_problem(alias, holder, name, meant.get(alias, name), spec, facts.target.live, where)
+            if meant.get(alias, name) != name:
+                what = f"{meant[alias]} and {name} are both to have the alias {alias}, which the sources of both have"
+                draft.conflicts.append(Problem(what, where, "say aliases: [] of one of them"))
+                continue
+            if holder == name and name not in replaced:
+                continue
+            problem = _alias_problem(alias, holder, name, spec, facts.target.live, where)
             if problem is not None and holder != name:
                 draft.conflicts.append(problem)
                 continue
@@ -303,17 +309,8 @@ def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:
 
 
 def _alias_problem(
-    alias: str,
-    holder: str | None,
-    name: str,
-    other: str,
-    spec: Spec,
-    live: Mapping[str, LiveCollection],
-    where: str | None,
+    alias: str, holder: str | None, name: str, spec: Spec, live: Mapping[str, LiveCollection], where: str | None
 ) -> Problem | None:
-    if other != name:
-        what = f"{other} and {name} are both to have the alias {alias}, which the sources of both have"
-        return Problem(what, where, "say aliases: [] of one of them")
     if alias in live:
         return Problem(f"alias {alias} is the name of a collection on the target", where, "choose another")
     if holder is None or holder in spec.collections:
