@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+import applies
 import milvus1
 import numpy as np
 import pytest
@@ -348,3 +349,11 @@ def test_partitions_whose_names_become_one(tmp_path: Path) -> None:
     milvus1.write(tmp_path / "old", {"test": Kept(4, partitions=tagged)})
     text = textwrap.dedent(M2M).replace(" old", f" {tmp_path}/old").replace("- a\n", "- a-1\n").replace("2021-1", "a.1")
     assert "two partitions of test would be called a_1" in wrong(tmp_path, text)[0]
+
+
+def test_a_folder_of_files_alone_is_nothing_to_convert(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.h5").touch()
+    done = applies.vsync(tmp_path, "convert", "files", "--target", "./c.db")
+    assert done.code == 1
+    assert "files: nothing of MilvusDM is here that brings rows; files alone need no conversion" in done.err

@@ -31,6 +31,9 @@ def write(jobs: Sequence[Job], what: str, target: str | None, reading: Reading) 
         for body in job.bodies:
             bodies.setdefault(body.collection, []).append(body)
     collections = {name: _collection(name, found, reading) for name, found in bodies.items()}
+    if not collections and not reading.problems:
+        hint = "files alone need no conversion: vsync init --from FILE writes a spec"
+        reading.problems.append(Problem("nothing of MilvusDM is here that brings rows", what, hint))
     if reading.problems:
         raise SpecError(reading.problems)
     spec = {"version": 1, "target": said, "collections": collections}
