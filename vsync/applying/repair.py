@@ -17,7 +17,7 @@ from vsync.applying.worker import Task
 from vsync.errors import ConflictError, StalePlanError
 from vsync.planning.approval import CHECK_AGAIN
 from vsync.planning.origins import mapping_of
-from vsync.planning.steps import CopyChunk, DeleteRows, Recount, RewriteRows
+from vsync.planning.steps import Clear, CopyChunk, DeleteRows, Recount, RewriteRows
 from vsync.rows import arrow_type, columns_of, keys_in_source, take_rows
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def overtake(run: Run) -> None:
         if known is not None and known.content != run.plan.destination(address).content:
             run.journal.overtaken(run.key, address)
     chunks = [step for step in run.plan.steps if isinstance(step, CopyChunk)]
+    emptied = {*deleted, *(step.destination for step in run.plan.steps if isinstance(step, Clear))}
+    for other in _disturbed(run, {*written, *(units[c.unit].destination for c in chunks)}, emptied):
+        run.journal.overtaken(run.key, other)
     for address in dict.fromkeys([*written, *deleted, *(units[c.unit].destination for c in chunks)]):
         to = run.plan.destination(address)
         by_key = not run.plan.collections[to.collection].primary.auto_id
@@ -54,6 +57,24 @@ def overtake(run: Run) -> None:
         if by_key and (address in deleted or to.replaces or unasked):
             again = [c for c in chunks if units[c.unit].destination == address and _is_done(run, c)]
             run.journal.written_over(run.key, to, units, again)
+
+
+def _disturbed(run: Run, written: set[str], emptied: set[str]) -> Iterator[str]:
+    """Name destinations of which what is done does not tell any more what they hold, for what is done to others.
+
+    What is written may take rows away from them: from those whose copy has not ended, for others are counted. Keys that
+    one spec brings to several are in one of them. And what goes from the ``emptied`` may have kept rows out of them.
+    """
+    keyed = {name for name, made in run.plan.collections.items() if not made.primary.auto_id}
+    taking = {to.collection for to in map(run.plan.destination, written) if to.displaces} & keyed
+    losing = {run.plan.destination(address).collection for address in emptied} & keyed
+    now = {to.address: to.content for to in run.plan.destinations}
+    for address, known in run.facts.sessions.items():
+        collection = address.removeprefix("collection.").partition(".")[0]
+        taken_from = collection in taking and not known.done and now.get(address) != known.content
+        let_in = collection in losing and known.done and address in run.facts.left_alone - emptied
+        if taken_from or let_in:
+            yield address
 
 
 def _is_done(run: Run, chunk: CopyChunk) -> bool:

@@ -30,6 +30,7 @@ from vsync.planning.steps import (
     Step,
     Unit,
     Verify,
+    content_key,
 )
 from vsync.spec import StoreTarget
 
@@ -193,7 +194,7 @@ def _bring_all(
             session=0,
             before=None,
             exclusive=wish.exclusive,
-            elsewhere=live is not None and _elsewhere(wish, wanted, partition, live, choice),
+            elsewhere=live is not None and _elsewhere(wish, wanted, partition, live, facts, choice),
         )
         standing = Standing(
             base=base,
@@ -214,11 +215,24 @@ def _bring_all(
 
 
 def _elsewhere(
-    wish: CollectionSpec, wanted: Wanted, partition: str | None, live: LiveCollection, choice: Choice
+    wish: CollectionSpec,
+    wanted: Wanted,
+    partition: str | None,
+    live: LiveCollection,
+    facts: Facts,
+    choice: Choice,
 ) -> bool:
-    """Tell whether other partitions may hold keys of this one's data: not those made to hold just what theirs says."""
+    """Tell whether other partitions may hold keys of this one's data: not those that hold just what theirs says.
+
+    So are those that are made to, and those that nothing else was ever brought to.
+    """
     data = [d for d in wanted.data if choice.takes_data(d.address, d.destination)]
     exact = {d.partition for d in data if wish.write_into(d.partition) in {"overwrite", "mirror"}}
+    for d in data:
+        session = facts.journal.sessions.get(d.destination)
+        content = content_key([u.unit.key for u in facts.units if u.unit.destination == d.destination])
+        if session and (session.session, session.before, session.content) == (1, 0, content):
+            exact.add(d.partition)
     others = {name: rows for name, rows in live.partition_rows.items() if name not in {partition, *exact}}
     return partition is not None and any(rows != 0 for rows in others.values())
 

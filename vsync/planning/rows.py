@@ -124,7 +124,9 @@ def _skip(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], jo
 
 def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     base = at.base
-    others = old is not None and old.write not in {"", "overwrite"} and old.before != 0  # are there, and would stay
+    # Rows of others are there, and would stay; or they kept ours out, in another partition.
+    kept = old is not None and (old.before != 0 or base.address in journal.left_alone)
+    others = old is not None and old.write not in {"", "overwrite"} and kept
     same = old is not None and old.content == base.content and not others
     if old is not None and same and not at.restart and known.as_sent(units, journal):
         if not old.done:

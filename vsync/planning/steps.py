@@ -278,8 +278,8 @@ class Destination:
 
     @property
     def displaces(self) -> bool:
-        """Whether a row takes the place of what has its key in another partition."""
-        return self.replaces or (self.write == "overwrite" and self.elsewhere)
+        """Whether a row takes the place of what has its key in another partition: also where that is not asked for."""
+        return self.replaces or (self.elsewhere and (self.write == "overwrite" or not self.probe))
 
 
 Action = Literal["create", "update", "replace", "destroy", "copy", "same", "warn", "orphan"]
