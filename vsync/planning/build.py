@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
-from vsync.planning import ledger
+from vsync.planning import known, ledger
 from vsync.planning.diff import Difference, diff
 from vsync.planning.facts import Owed
 from vsync.planning.mend import rewrites
@@ -230,8 +230,9 @@ def _elsewhere(
     exact = {d.partition for d in data if wish.write_into(d.partition) in {"overwrite", "mirror"}}
     for d in data:
         session = facts.journal.sessions.get(d.destination)
-        content = content_key([u.unit.key for u in facts.units if u.unit.destination == d.destination])
-        if session and (session.session, session.before, session.content) == (1, 0, content):
+        units = [u for u in facts.units if u.unit.destination == d.destination]
+        alone = session and (session.session, session.before, session.content)
+        if alone == (1, 0, content_key([u.unit.key for u in units])) and known.as_sent(units, facts.journal):
             exact.add(d.partition)
     others = {name: rows for name, rows in live.partition_rows.items() if name not in {partition, *exact}}
     return partition is not None and any(rows != 0 for rows in others.values())

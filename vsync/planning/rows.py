@@ -125,13 +125,16 @@ def _skip(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], jo
 def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts], journal: JournalFacts) -> Brought:
     base = at.base
     # Rows of others are there, and would stay; or they kept ours out, in another partition.
-    kept = old is not None and (old.before != 0 or base.address in journal.left_alone)
+    asks = old is not None and old.probe and not old.done  # it would leave them where they are
+    kept = old is not None and (old.before != 0 or asks or base.address in journal.left_alone)
     others = old is not None and old.write not in {"", "overwrite"} and kept
     same = old is not None and old.content == base.content and not others
     if old is not None and same and not at.restart and known.as_sent(units, journal):
         if not old.done:
             return _work(replace(base, probe=old.probe, before=old.before), units, journal)
-        if at.rows is None or old.left is None or at.rows == old.left:
+        # What is not acknowledged any more may have been written over.
+        whole = all(len(known.done(u, journal)) == len(u.bounds) for u in units)
+        if whole and (at.rows is None or old.left is None or at.rows == old.left):
             return _same(at, old, units)
     if not at.whole or (at.restart and len(at.restart) < len(units)):
         problem = Problem(
