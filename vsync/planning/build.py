@@ -32,6 +32,7 @@ from vsync.planning.steps import (
     Verify,
     content_key,
 )
+from vsync.planning.wanted import destination_address
 from vsync.spec import StoreTarget
 
 if TYPE_CHECKING:
@@ -234,7 +235,11 @@ def _elsewhere(
         alone = session and (session.session, session.before, session.content)
         if alone == (1, 0, content_key([u.unit.key for u in units])) and known.as_sent(units, facts.journal):
             exact.add(d.partition)
-    others = {name: rows for name, rows in live.partition_rows.items() if name not in {partition, *exact}}
+    name = wanted.declared.name
+    if facts.journal.unfinished(name, live):  # what vsync made and brought nothing to is empty
+        uncounted = (p for p, rows in live.partition_rows.items() if not rows)
+        exact.update(p for p in uncounted if destination_address(name, p) not in facts.journal.sessions)
+    others = {p: rows for p, rows in live.partition_rows.items() if p not in {partition, *exact}}
     return partition is not None and any(rows != 0 for rows in others.values())
 
 
