@@ -154,7 +154,7 @@ def _rewrite(run: Run, step: RewriteRows) -> None:
 def _refuse_elsewhere(run: Run, task: Task) -> None:
     """Raise where other partitions hold keys of rows that take nobody's place: they would be there twice."""
     to, worker = task.to, run.copier.worker
-    if to.displaces or not to.elsewhere:
+    if to.replaces or to.write == "overwrite" or not to.elsewhere:
         return
     keys = worker.rows_of(task).column(task.collection.primary.name)
     probe = worker.writer(to, task.collection).probe
