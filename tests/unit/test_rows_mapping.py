@@ -22,6 +22,7 @@ from vsync.rows import (
     RowNumber,
     Rules,
     columns_of,
+    keys_in_source,
     map_rows,
     take_rows,
 )
@@ -349,3 +350,12 @@ def test_an_empty_batch_is_mapped() -> None:
     field = Field("v", D.FLOAT_VECTOR, dim=2)
     for kind in (pa.list_(pa.float64(), 2), pa.list_(pa.float32())):
         assert len(one(pa.array([], kind), field)) == 0
+
+
+def test_keys_that_a_source_may_have_are_given_as_they_are_there() -> None:
+    texts = ["a:7", "b:7", "a:x", "a:", "a:-9223372036854775808", "a:9223372036854775807", "a:9223372036854775808"]
+    mapping = (Mapped(Field("id", DataType.VARCHAR, primary=True, max_length=99), FromColumn("n", "a:")),)
+    found = keys_in_source(pa.array(texts), mapping, pa.int64())
+    assert found.to_pylist() == [7, -(2**63), 2**63 - 1]
+    plain = (Mapped(Field("id", DataType.INT64, primary=True), FromColumn("n")),)
+    assert keys_in_source(pa.array([7, -1]), plain, pa.string()).to_pylist() == ["7", "-1"]

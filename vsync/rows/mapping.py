@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -220,15 +221,17 @@ def source_keys(keys: pa.Array, mapping: Mapping, kind: pa.DataType) -> pa.Array
 def keys_in_source(keys: pa.Array, mapping: Mapping, kind: pa.DataType) -> pa.Array:
     """Give, of keys that need not be of a source, those that it may have, as they are there."""
     origin = next((m.origin for m in mapping if m.field.primary), None)
-    if isinstance(origin, FromColumn) and origin.prefix:
-        keys = keys.filter(pc.starts_with(keys, origin.prefix))
+    prefix = origin.prefix if isinstance(origin, FromColumn) else ""
+    if prefix:
+        keys = keys.filter(pc.starts_with(keys, prefix))
     if pa.types.is_string(keys.type) and pa.types.is_integer(kind):
-        keys = keys.filter(pc.match_substring_regex(without_prefix(keys, _prefix(origin)), r"^-?[0-9]{1,18}$"))
+        texts = without_prefix(keys, prefix).to_pylist()  # not a vector: keys
+        keys = keys.filter(pa.array([_is_int64(text) for text in texts], pa.bool_()))
     return source_keys(keys, mapping, kind)
 
 
-def _prefix(origin: Origin | None) -> str:
-    return origin.prefix if isinstance(origin, FromColumn) else ""
+def _is_int64(text: str) -> bool:
+    return re.fullmatch(r"-?[0-9]{1,19}", text, re.ASCII) is not None and -(2**63) <= int(text) < 2**63
 
 
 def without_prefix(texts: pa.Array, prefix: str) -> pa.Array:
