@@ -228,7 +228,8 @@ def _elsewhere(
     So are those that are made to, and those that nothing else was ever brought to.
     """
     data = [d for d in wanted.data if choice.takes_data(d.address, d.destination)]
-    exact = {d.partition for d in data if wish.write_into(d.partition) in {"overwrite", "mirror"}}
+    whole = {"overwrite"} if wish.scope else {"overwrite", "mirror"}
+    exact = {d.partition for d in data if wish.write_into(d.partition) in whole}
     for d in data:
         session = facts.journal.sessions.get(d.destination)
         units = [u for u in facts.units if u.unit.destination == d.destination]
