@@ -45,6 +45,17 @@ def write_spec(folder: Path, target: Endpoint, *collections: str, more: str = "w
     (folder / "vsync.yaml").write_text(text)
 
 
+def copy_from(folder: Path, target: Endpoint) -> None:
+    """Bring rows into ``from``, and mirror that."""
+    other = folder / "other"
+    other.mkdir()
+    write_spec(other, target, SOURCE)
+    glove.write_hdf5(other / "from.h5", ROWS)
+    applies.apply(other)
+    write_spec(folder, target, COPY)
+    applies.apply(folder)
+
+
 def damage(client: MilvusClient, name: str) -> None:
     """Take ten rows away, change five, and bring seven that nobody knows."""
     client.load_collection(name)
@@ -83,13 +94,7 @@ def test_a_mirror_of_a_file_mends_what_others_did_and_follows_the_file(tmp_path:
 
 @QUICK_ON_LITE
 def test_a_mirror_of_a_collection_brings_what_moved_row_by_row(tmp_path: Path, target: Endpoint) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    write_spec(other, target, SOURCE)
-    glove.write_hdf5(other / "from.h5", ROWS)
-    applies.apply(other)
-    write_spec(tmp_path, target, COPY)
-    applies.apply(tmp_path)
+    copy_from(tmp_path, target)
     with reader.client_of(target) as client:
         reader.assert_holds(client, "copy", ROWS.by_id())
         damage(client, "from")
@@ -114,13 +119,7 @@ def test_a_mirror_of_a_collection_brings_what_moved_row_by_row(tmp_path: Path, t
 
 @QUICK_ON_LITE
 def test_a_row_that_came_back_to_its_source_is_not_deleted(tmp_path: Path, target: Endpoint) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    write_spec(other, target, SOURCE)
-    glove.write_hdf5(other / "from.h5", ROWS)
-    applies.apply(other)
-    write_spec(tmp_path, target, COPY)
-    applies.apply(tmp_path)
+    copy_from(tmp_path, target)
     with reader.client_of(target) as client:
         client.delete("from", ids=list(range(20)))
         reader.upsert(client, "copy", ROWS[30:32].changed())
