@@ -31,8 +31,8 @@ from vsync.planning.steps import (
     Unit,
     Verify,
     content_key,
+    destination_address,
 )
-from vsync.planning.wanted import destination_address
 from vsync.spec import StoreTarget
 
 if TYPE_CHECKING:

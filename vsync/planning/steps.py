@@ -372,6 +372,13 @@ class Plan:
 _ADAPTER: TypeAdapter[Plan] = TypeAdapter(Plan)
 
 
+def destination_address(collection: str, partition: str | None) -> str:
+    """Give the address of a collection's own rows, or of a named partition."""
+    if partition in {None, DEFAULT_PARTITION}:
+        return f"collection.{collection}"
+    return f"collection.{collection}.partition.{partition}"
+
+
 def unit_key(destination: str, origins: dict[str, Any], content: str) -> str:
     """Digest what makes two chunks with the same bounds the same chunk."""
     text = json.dumps([destination, origins, content], sort_keys=True, ensure_ascii=False)

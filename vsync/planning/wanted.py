@@ -13,7 +13,7 @@ from vsync.planning.diff import forces_replacement
 from vsync.planning.inferred import KEY_NAMES, columns, inferred_fields, made_fields, plain_name, said_of
 from vsync.planning.inherit import ATTRIBUTES, as_it_is, take_over, unplaced
 from vsync.planning.rekeying import rekey_of
-from vsync.planning.steps import DEFAULT_PARTITION, Fidelity
+from vsync.planning.steps import DEFAULT_PARTITION, Fidelity, destination_address
 from vsync.rows import (
     Constant,
     DynamicKey,
@@ -195,13 +195,6 @@ def _told(live: Field, declared: Field | None) -> Field:
     if live.element is not DataType.VARCHAR or live.max_length is not None:
         return live
     return replace(live, max_length=(declared.max_length if declared else None) or MAX_LENGTH)
-
-
-def destination_address(collection: str, partition: str | None) -> str:
-    """Give the address of a collection's own rows, or of a named partition."""
-    if partition in {None, DEFAULT_PARTITION}:
-        return f"collection.{collection}"
-    return f"collection.{collection}.partition.{partition}"
 
 
 def _partition(item: DataItem, collection: Collection) -> str | None:
