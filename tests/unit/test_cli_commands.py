@@ -278,6 +278,22 @@ def test_the_environment_gives_options(folder: Path, run: Callable[..., Done], m
     assert (folder / "milvus.db").exists()
 
 
+def test_each_option_has_the_environment_variable_of_its_name(
+    folder: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "collection.words" in run("plan").out
+    monkeypatch.setenv("VSYNC_PLAN_JSON", "1")
+    monkeypatch.setenv("VSYNC_PLAN_EXCEPT", "collection.words alias.lexicon")
+    lines = [json.loads(line) for line in run("plan").out.splitlines()]
+    assert [line["type"] for line in lines] == ["summary"], "both are read"
+    monkeypatch.setenv("VSYNC_PLAN_EXCEPT", "collection.word")
+    said = json.loads(run("plan").out)
+    assert (said["type"], said["exit_code"]) == ("error", 64), "errors are JSON, too"
+    monkeypatch.setenv("VSYNC_STATE_RM_AUTO_APPROVE", "1")
+    monkeypatch.setenv("VSYNC_STATE_LIST_JSON", "no")
+    assert "there is no state" in run("state", "list").err
+
+
 def test_another_apply_is_told_who_holds_the_lock(folder: Path, run: Callable[..., Done]) -> None:
     from vsync.state.lock import locked
 

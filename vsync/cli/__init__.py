@@ -13,7 +13,7 @@ from click.exceptions import Exit
 from vsync import faults
 from vsync.cli import apply, backup, check, commands, convert, repository, state, status
 from vsync.cli.common import Shown
-from vsync.cli.group import vsync
+from vsync.cli.group import vsync, wants_json
 from vsync.errors import UsageError, VsyncError
 
 __all__ = ["apply", "backup", "check", "commands", "convert", "main", "repository", "state", "status"]
@@ -24,7 +24,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 
 def main() -> None:
     """Run the command line; every error of a user's ends here, in words and with its exit code."""
-    as_json = "--json" in sys.argv
+    as_json = wants_json()
     _quieten()
     try:
         if os.environ.get("VSYNC_FAULT") or os.environ.get("VSYNC_FAULT_LOG"):

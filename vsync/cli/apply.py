@@ -96,7 +96,7 @@ def carry_out(
     from vsync.report.words import applied_lines, plan_lines
 
     if result.plan.empty:
-        show(plan_lines(result.plan))
+        show(plan_lines(result.plan, state=_label(subject, state)))
     else:
         show(applied_lines(result.settled))
 
@@ -108,6 +108,13 @@ def _going_on(words: list[str]) -> list[str]:
         place = kept.index("--restart")
         del kept[place : place + 2]
     return kept
+
+
+def _label(subject: Spec | Plan, state: Path | None) -> str:
+    """Say where the state of a spec lies; of a saved plan nobody asked."""
+    from vsync.spec import Spec as Loaded
+
+    return state_label(subject, state) if isinstance(subject, Loaded) else ""
 
 
 def _settings(options: dict[str, Any]) -> Settings:
@@ -149,10 +156,7 @@ def _confirm(
     """Make the question that is asked before a spec is applied; a saved plan was approved when it was saved."""
 
     def ask(made: Plan) -> bool:
-        from vsync.spec import Spec as Loaded
-
-        label = state_label(subject, state) if isinstance(subject, Loaded) else ""
-        show_plan(made, as_json=options["as_json"], concise=True, state=label)
+        show_plan(made, as_json=options["as_json"], concise=True, state=_label(subject, state))
         if options["auto_approve"]:
             return True
         if not sys.stdin.isatty():
