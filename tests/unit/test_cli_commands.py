@@ -278,8 +278,9 @@ def test_the_environment_gives_options(folder: Path, run: Callable[..., Done], m
     assert (folder / "milvus.db").exists()
 
 
+@pytest.mark.usefixtures("folder")
 def test_each_option_has_the_environment_variable_of_its_name(
-    folder: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "collection.words" in run("plan").out
     monkeypatch.setenv("VSYNC_PLAN_JSON", "1")

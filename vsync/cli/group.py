@@ -9,7 +9,6 @@ from typing import Any
 
 import rich_click as click
 
-
 PREFIX = "VSYNC"
 """What the environment variables begin with that give options."""
 
