@@ -290,7 +290,6 @@ def test_each_option_has_the_environment_variable_of_its_name(
     monkeypatch.setenv("VSYNC_PLAN_EXCEPT", "collection.word")
     said = json.loads(run("plan").out)
     assert (said["type"], said["exit_code"]) == ("error", 64), "errors are JSON, too"
-    monkeypatch.setenv("VSYNC_STATE_RM_AUTO_APPROVE", "1")
     monkeypatch.setenv("VSYNC_STATE_LIST_JSON", "no")
     assert "there is no state" in run("state", "list").err
 

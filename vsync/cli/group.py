@@ -16,9 +16,9 @@ PREFIX = "VSYNC"
 class Commands(click.RichGroup):
     """A group that says what was meant where a command is mistyped, and takes options from the environment."""
 
-    def add_command(self, cmd: Any, name: str | None = None) -> None:
+    def add_command(self, cmd: Any, name: str | None = None, *args: Any, **kwargs: Any) -> None:
         """Add a command; each option of it has an environment variable of its own name: ``VSYNC_PLAN_EXCEPT``."""
-        super().add_command(cmd, name)
+        super().add_command(cmd, name, *args, **kwargs)
         words = [self.name, name or cmd.name] if self.name != "vsync" else [name or cmd.name]
         for option in cmd.params:
             if isinstance(option, click.Option):
