@@ -3,7 +3,8 @@
 The house, from the door inwards::
 
     cli, options   argv and the environment; errors to exit codes
-    api, compare   load_spec, plan, apply, status, check: what the commands do, as functions
+    api, compare,  load_spec, plan, apply, status, check, destroy: what the commands do, as functions
+    destruction
     opening        both ends of a spec opened: its target, and the sources of its data
     spec/          YAML text -> Spec; every problem at once, with file:line:column
     observing/     the facts of sources, target and journal: all reading of a plan
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from vsync.api import Refreshed, Result, Status, apply, plan, refresh, status
     from vsync.applying.settings import Settings, Stop
     from vsync.compare import Checked, check
+    from vsync.destruction import destroy
     from vsync.planning.choice import Choice
     from vsync.planning.steps import Plan
     from vsync.spec import Spec, load_spec, parse_spec
@@ -51,6 +53,7 @@ __all__ = [
     "Stop",
     "apply",
     "check",
+    "destroy",
     "load_spec",
     "parse_spec",
     "plan",
@@ -66,6 +69,7 @@ _HOMES = {
     "Spec": "vsync.spec",
     "Stop": "vsync.applying.settings",
     "check": "vsync.compare",
+    "destroy": "vsync.destruction",
     "load_spec": "vsync.spec",
     "parse_spec": "vsync.spec",
 }

@@ -7,7 +7,7 @@ import os
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vsync.errors import (
     ConflictError,
@@ -183,7 +183,7 @@ def apply(
     settings: Settings | None = None,
     stop: Stop | None = None,
     report: Report | None = None,
-    confirm: Any = None,
+    confirm: Callable[[Plan], bool] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Result:
     """Make the target hold what the spec says; a saved plan is carried out only as far as it was approved.
@@ -210,8 +210,9 @@ def apply(
                 raise StalePlanError("this repair was carried out already", hint=f"check again: {CHECK_AGAIN}")
             fresh = check_found(saved, fresh, resumes=journal.has_run(fresh.target, saved.id))
         else:
-            _refuse_conflicts(fresh)
-            _approve(saved, fresh, journal, confirm)
+            refuse_unapproved(fresh, None if saved else confirm)
+            if saved is not None:
+                check_approved(saved, fresh, resumes=journal.has_run(fresh.target, saved.id))
         journal.restart(fresh.target, [u for u in fresh.units if choice.restarts(u.address, u.destination)])
         return _carry_out(
             fresh,
@@ -261,17 +262,12 @@ def _carry_out(
     return result
 
 
-def _approve(saved: Plan | None, fresh: Plan, journal: Journal, confirm: Any) -> None:
-    """Raise where what is to be done was not approved, or is not agreed to."""
-    if saved is not None:
-        check_approved(saved, fresh, resumes=journal.has_run(fresh.target, saved.id))
-    elif confirm is not None and not fresh.empty and not confirm(fresh):
-        raise ConflictError("nothing was applied: it was not agreed to")
-
-
-def _refuse_conflicts(made: Plan) -> None:
+def refuse_unapproved(made: Plan, confirm: Callable[[Plan], bool] | None) -> None:
+    """Raise ConflictError where a plan has conflicts, or is not agreed to."""
     if made.conflicts:
         raise refused(list(made.conflicts))
+    if confirm is not None and not made.empty and not confirm(made):
+        raise ConflictError("nothing was done: it was not agreed to")
 
 
 def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:

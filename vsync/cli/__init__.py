@@ -11,12 +11,12 @@ import rich_click as click
 from click.exceptions import Exit
 
 from vsync import faults
-from vsync.cli import apply, backup, check, commands, convert, repository, state, status
+from vsync.cli import apply, backup, check, commands, convert, destroy, repository, state, status
 from vsync.cli.common import Shown
 from vsync.cli.group import vsync, wants_json
 from vsync.errors import UsageError, VsyncError
 
-__all__ = ["apply", "backup", "check", "commands", "convert", "main", "repository", "state", "status"]
+__all__ = ["apply", "backup", "check", "commands", "convert", "destroy", "main", "repository", "state", "status"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 """What a file that takes the output says when it takes no more."""

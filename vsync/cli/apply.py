@@ -74,24 +74,23 @@ def carry_out(
     from vsync.report import jsonl
     from vsync.report.progress import ProgressReport
 
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
+    hint = f"look at it with {look_with}, then add --auto-approve, or apply a saved plan"
     try:
         if options["as_json"]:
             result = api.apply(
                 subject, state=state, choice=choice, settings=_settings(options), stop=stop, report=jsonl.say_event,
-                confirm=_confirm(look_with, subject, state, options),
+                confirm=confirmation(hint, subject, state, options),
             )  # fmt: skip
             jsonl.say("summary", empty=result.plan.empty, balance=[asdict(s) for s in result.settled])
             return
         with ProgressReport(options["stats"]) as report:
             result = api.apply(
                 subject, state=state, choice=choice, settings=_settings(options), stop=stop, report=report,
-                confirm=_confirm(look_with, subject, state, options, report),
+                confirm=confirmation(hint, subject, state, options, report),
             )  # fmt: skip
     except StoppedError as e:
-        raise StoppedError(
-            f"{e.problems[0].what}. Go on with: vsync {shlex.join(_going_on(sys.argv[1:]))}", signal=stop.signal
-        ) from e
+        raise stopped(e, stop) from e
     from vsync.report.console import show
     from vsync.report.words import applied_lines, plan_lines
 
@@ -99,6 +98,12 @@ def carry_out(
         show(plan_lines(result.plan, state=_label(subject, state)))
     else:
         show(applied_lines(result.settled))
+
+
+def stopped(error: StoppedError, stop: Stop) -> StoppedError:
+    """Say how what was stopped goes on."""
+    go_on = shlex.join(_going_on(sys.argv[1:]))
+    return StoppedError(f"{error.problems[0].what}. Go on with: vsync {go_on}", signal=stop.signal)
 
 
 def _going_on(words: list[str]) -> list[str]:
@@ -132,7 +137,7 @@ def _settings(options: dict[str, Any]) -> Settings:
     )
 
 
-def _stop_on_signals() -> Stop:
+def stop_on_signals() -> Stop:
     """Make the first SIGINT or SIGTERM a word to stop, and the second an end at once: the journal bears it."""
     from vsync.applying.settings import Stop as Word
 
@@ -150,10 +155,10 @@ def _stop_on_signals() -> Stop:
     return stop
 
 
-def _confirm(
-    look_with: str, subject: Spec | Plan, state: Path | None, options: dict[str, Any], report: Any = None
+def confirmation(
+    hint: str, subject: Spec | Plan, state: Path | None, options: dict[str, Any], report: Any = None
 ) -> Callable[[Plan], bool]:
-    """Make the question that is asked before a spec is applied; a saved plan was approved when it was saved."""
+    """Make the question that is asked before a plan is carried out; ``hint`` is for those who cannot be asked."""
 
     def ask(made: Plan) -> bool:
         show_plan(made, as_json=options["as_json"], concise=True, state=_label(subject, state))
@@ -162,7 +167,7 @@ def _confirm(
         if not sys.stdin.isatty():
             raise ConflictError(
                 "nobody can be asked: this is no terminal",
-                hint=f"look at it with {look_with}, then add --auto-approve, or apply a saved plan",
+                hint=hint,
             )
         if report is not None:
             report.pause()

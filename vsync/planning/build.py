@@ -348,7 +348,8 @@ def _orphans(spec: Spec, facts: Facts) -> Iterator[Change]:
     for address in facts.journal.collections:
         name = address.removeprefix("collection.")
         if name not in spec.collections and name in facts.target.live:
-            yield Change("orphan", address, "no longer in the spec: left on the server")
+            drop = () if facts.target.keeps else (f"vsync destroy --allow-destroy {address} drops it",)
+            yield Change("orphan", address, "no longer in the spec: left on the server", drop)
 
 
 def _left_behind(spec: Spec, facts: Facts) -> Iterator[Change]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from vsync.api import Refreshed, Status
     from vsync.applying.events import Settled
@@ -57,12 +57,7 @@ def plan_lines(plan: Plan, *, concise: bool = False, state: str = "") -> Iterato
         f"Target {plan.target_label}   Spec {plan.spec_name}" + (f"   State {state}" if state else ""),
     )
     yield "plain", ""
-    shown = [c for c in plan.changes if not (concise and c.action == "same")]
-    width = min(48, max((len(c.address) for c in shown), default=0))
-    for change in shown:
-        yield from _change(change, width)
-    if shown:
-        yield "plain", ""
+    yield from _changes(c for c in plan.changes if not (concise and c.action == "same"))
     if plan.fidelity:
         lost = sum(f.verdict == "lost" for f in plan.fidelity)
         yield "plain", f"Fidelity: {len(plan.fidelity) - lost} converted, {lost} lost"
@@ -76,6 +71,15 @@ def plan_lines(plan: Plan, *, concise: bool = False, state: str = "") -> Iterato
         yield "create", "No changes. The target holds what the spec says."
     else:
         yield "bold", summary(plan)
+
+
+def _changes(changes: Iterable[Change]) -> Iterator[Line]:
+    shown = list(changes)
+    width = min(48, max((len(c.address) for c in shown), default=0))
+    for change in shown:
+        yield from _change(change, width)
+    if shown:
+        yield "plain", ""
 
 
 def _change(change: Change, width: int) -> Iterator[Line]:
@@ -95,12 +99,7 @@ def refresh_lines(seen: Refreshed, *, concise: bool = False) -> Iterator[Line]:
     """Show what moved on a target since it was applied."""
     yield "plain", f"Target {seen.target_label}"
     yield "plain", ""
-    shown = [c for c in seen.changes if not (concise and c.action == "same")]
-    width = min(48, max((len(c.address) for c in shown), default=0))
-    for change in shown:
-        yield from _change(change, width)
-    if shown:
-        yield "plain", ""
+    yield from _changes(c for c in seen.changes if not (concise and c.action == "same"))
     yield ("bold" if seen.moved else "create"), refresh_summary(seen)
 
 
@@ -160,6 +159,15 @@ def applied_lines(settled: Sequence[Settled]) -> Iterator[Line]:
         if s.ids is not None:
             yield "plain", f"Old and new keys of {many(s.renumbered, 'row')}: {s.ids}"
     yield "bold", f"Applied: {many(sum(s.written for s in settled), 'row')} written."
+
+
+def destroyed_lines(made: Plan) -> Iterator[Line]:
+    """Say what was dropped, at the end; where there was nothing to drop, what was left."""
+    if made.empty:
+        yield from _changes(made.changes)
+        yield "create", "There is nothing to destroy."
+        return
+    yield "bold", f"Destroyed: {many(sum(c.action == 'destroy' for c in made.changes), 'collection')}."
 
 
 def status_lines(seen: Status) -> Iterator[Line]:
