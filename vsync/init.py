@@ -16,8 +16,7 @@ from vsync.connectors.registry import FILE_KINDS, STORE_KINDS, file_of, kind_of,
 from vsync.errors import ConflictError, SourceError, SpecError, UsageError
 from vsync.planning.steps import DEFAULT_PARTITION
 from vsync.planning.wanted import DataItem, want
-from vsync.rows.infer import MAX_LENGTH
-from vsync.schema import NAME, Collection, DataType, Field, LiveCollection
+from vsync.schema import MAX_LENGTH, NAME, Collection, DataType, Field, LiveCollection
 from vsync.spec import Secret, Spec, StoreTarget, parse_spec
 
 if TYPE_CHECKING:

@@ -54,6 +54,23 @@ NO_ELEMENTS = {DataType.JSON, DataType.ARRAY, DataType.GEOMETRY, DataType.TIMEST
 
 INTEGER_BITS = {DataType.INT8: 8, DataType.INT16: 16, DataType.INT32: 32, DataType.INT64: 64}
 
+METRICS: dict[DataType, tuple[str, ...]] = {
+    **{kind: ("COSINE", "L2", "IP") for kind in DataType if kind.is_vector},
+    DataType.BINARY_VECTOR: ("HAMMING", "JACCARD", "SUBSTRUCTURE", "SUPERSTRUCTURE"),
+    DataType.SPARSE_FLOAT_VECTOR: ("IP", "BM25"),
+}
+"""What the vectors of each type can be measured by."""
+
+MAX_DIM = 32_768
+MAX_LENGTH = 65_535
+"""The most bytes of a VARCHAR."""
+
+MAX_CAPACITY = 4_096
+"""The most elements of an array."""
+
+KEY_TYPES = {DataType.INT64, DataType.VARCHAR}
+"""The types of primary keys and partition keys."""
+
 # Milvus's own rule for names of collections, partitions, fields and aliases; Lite takes more, other servers do not.
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 

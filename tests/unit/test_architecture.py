@@ -89,6 +89,14 @@ ARROWS: dict[str, set[str]] = {
         "vsync.spec",
         "vsync.state",
     },
+    "vsync.destruction": {
+        "vsync.api",
+        "vsync.applying",
+        "vsync.connectors.base",
+        "vsync.planning",
+        "vsync.spec",
+        "vsync.state",
+    },
     "vsync.api": {
         "vsync.applying",
         "vsync.checking.findings",
@@ -100,7 +108,7 @@ ARROWS: dict[str, set[str]] = {
         "vsync.spec",
         "vsync.state",
     },
-    "vsync": {"vsync.compare", "vsync.api", "vsync.applying", "vsync.planning", "vsync.spec"},
+    "vsync": {"vsync.compare", "vsync.destruction", "vsync.api", "vsync.applying", "vsync.planning", "vsync.spec"},
     "vsync.convert": {"vsync.connectors.files", "vsync.connectors.milvus1", "vsync.spec"},
     "vsync.init": {"vsync.connectors", "vsync.planning", "vsync.rows", "vsync.spec"},
     "vsync.report": {
@@ -122,6 +130,7 @@ ARROWS: dict[str, set[str]] = {
         "vsync.compare",
         "vsync.connectors.backup",
         "vsync.convert",
+        "vsync.destruction",
         "vsync.init",
         "vsync.planning",
         "vsync.report",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
 from vsync.rows import Constant, DynamicKey, FromColumn, Origin, RowNumber, WithKeys, infer_field, origin_columns
-from vsync.schema import DYNAMIC_FIELD, META, NAME, Collection, DataType, Field
+from vsync.schema import DYNAMIC_FIELD, MAX_LENGTH, META, NAME, Collection, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +129,7 @@ def _field_of(name: str, origin: Origin, description: Description, *, primary: b
         return Field(name, DataType.INT64, primary=primary)
     types = {bool: DataType.BOOL, int: DataType.INT64, float: DataType.DOUBLE, str: DataType.VARCHAR}
     made_type = types.get(type(origin.value), DataType.JSON)
-    return Field(name, made_type, primary=primary, max_length=65535 if made_type is DataType.VARCHAR else None)
+    return Field(name, made_type, primary=primary, max_length=MAX_LENGTH if made_type is DataType.VARCHAR else None)
 
 
 def _origin(mapped: MapFrom) -> Origin:

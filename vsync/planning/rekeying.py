@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from vsync.errors import Problem
 from vsync.planning.steps import Fidelity
 from vsync.rows import FromColumn, Mapped
-from vsync.rows.infer import MAX_LENGTH
-from vsync.schema import DataType
+from vsync.schema import MAX_LENGTH, DataType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

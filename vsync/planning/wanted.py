@@ -27,8 +27,7 @@ from vsync.rows import (
     infer_field,
     origin_columns,
 )
-from vsync.rows.infer import MAX_LENGTH
-from vsync.schema import DYNAMIC_FIELD, Collection, DataType, Field
+from vsync.schema import DYNAMIC_FIELD, MAX_LENGTH, Collection, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

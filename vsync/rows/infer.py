@@ -10,19 +10,10 @@ import pyarrow as pa
 from vsync.rows.buffers import is_any_list, plain_type
 from vsync.rows.scalars import integer_behind, is_number
 from vsync.rows.text import is_jsonable, is_nested
-from vsync.schema import DataType, Field
+from vsync.schema import KEY_TYPES, MAX_CAPACITY, MAX_LENGTH, DataType, Field
 
 if TYPE_CHECKING:
     from vsync.connectors.base import Column
-
-MAX_LENGTH = 65535
-"""The most bytes a varchar of Milvus takes."""
-
-KEYS = {DataType.INT64, DataType.VARCHAR}
-"""What a primary key may be."""
-
-MAX_CAPACITY = 4096
-"""The most elements an array of Milvus takes."""
 
 # The narrowest type that holds every value; uint64 has none, and is checked row by row.
 NUMBERS = {
@@ -50,7 +41,7 @@ def infer_field(column: Column, name: str, *, primary: bool = False) -> Field | 
     """
     kind = plain_type(column.type)
     was = column.field
-    if was is not None and (not primary or was.type in KEYS):
+    if was is not None and (not primary or was.type in KEY_TYPES):
         texts = DataType.VARCHAR in {was.type, was.element}
         length = MAX_LENGTH if texts and was.max_length is None else was.max_length  # Milvus Lite forgets some
         return replace(was, name=name, primary=primary, max_length=length)

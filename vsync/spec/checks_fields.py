@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vsync.schema import NO_ELEMENTS, DataType
+from vsync.schema import KEY_TYPES, MAX_DIM, METRICS, NO_ELEMENTS, DataType
 from vsync.spec.values import one_of, show
 
 if TYPE_CHECKING:
@@ -13,20 +13,11 @@ if TYPE_CHECKING:
     from vsync.spec.models import CollectionSpec, FieldSpec, IndexSpec
 
 _T = DataType
-_KEYS = {_T.INT64, _T.VARCHAR}
 _DIMLESS = {_T.SPARSE_FLOAT_VECTOR}
 _DENSE = {kind for kind in DataType if kind.is_vector} - _DIMLESS
 _NO_ELEMENT = {kind for kind in DataType if kind.is_vector} | NO_ELEMENTS
 _SORTABLE = {_T.INT8, _T.INT16, _T.INT32, _T.INT64, _T.FLOAT, _T.DOUBLE, _T.VARCHAR}
-_MAX_DIM = 32_768
-
-_DENSE_METRICS = ("COSINE", "L2", "IP")
-_METRICS = {
-    **dict.fromkeys(_DENSE, _DENSE_METRICS),
-    _T.BINARY_VECTOR: ("HAMMING", "JACCARD", "TANIMOTO", "SUBSTRUCTURE", "SUPERSTRUCTURE", "MHJACCARD"),
-    _T.SPARSE_FLOAT_VECTOR: ("IP", "BM25"),
-}
-_ALL_METRICS = tuple(dict.fromkeys(metric for metrics in _METRICS.values() for metric in metrics))
+_ALL_METRICS = tuple(dict.fromkeys(metric for metrics in METRICS.values() for metric in metrics))
 
 
 def check_fields(checks: Checks, path: Path, collection: CollectionSpec) -> None:
@@ -79,8 +70,8 @@ def _check_sizes(checks: Checks, path: Path, name: str, field: FieldSpec) -> Non
     if field.dim is not None and field.type is _T.BINARY_VECTOR and field.dim % 8:
         hint = f"it counts bits: write {-(-field.dim // 8) * 8}"
         checks.problem((*path, "dim"), f"the dim of a binary vector is a multiple of 8, and {field.dim} is not", hint)
-    elif field.dim is not None and field.type in _DENSE - {_T.BINARY_VECTOR} and field.dim > _MAX_DIM:
-        checks.problem((*path, "dim"), f"{field.dim} does not fit here", f"it must be at most {_MAX_DIM}")
+    elif field.dim is not None and field.type in _DENSE - {_T.BINARY_VECTOR} and field.dim > MAX_DIM:
+        checks.problem((*path, "dim"), f"{field.dim} does not fit here", f"it must be at most {MAX_DIM}")
     if field.type is _T.ARRAY and field.element in _NO_ELEMENT:
         allowed = ", ".join(str(kind) for kind in DataType if kind not in _NO_ELEMENT)
         checks.problem((*path, "element"), f"an array cannot hold {field.element}", f"it holds one of {allowed}")
@@ -89,7 +80,7 @@ def _check_sizes(checks: Checks, path: Path, name: str, field: FieldSpec) -> Non
 def _check_roles(checks: Checks, path: Path, name: str, field: FieldSpec) -> None:
     """Check what a field is to its collection against its type."""
     if field.primary:
-        if field.type not in _KEYS:
+        if field.type not in KEY_TYPES:
             what = f"'{name}' cannot be the primary key: it is {field.type}"
             checks.problem((*path, "type"), what, "a key is int64 or varchar")
         if field.nullable:
@@ -102,7 +93,7 @@ def _check_roles(checks: Checks, path: Path, name: str, field: FieldSpec) -> Non
     elif field.auto_id:
         hint = "give the field primary: true, or remove auto_id:"
         checks.problem((*path, "auto_id"), "auto_id is of the primary key", hint)
-    if field.partition_key and not field.primary and field.type not in _KEYS:
+    if field.partition_key and not field.primary and field.type not in KEY_TYPES:
         what = f"'{name}' cannot be the partition key: it is {field.type}"
         checks.problem((*path, "partition_key"), what, "a partition key is int64 or varchar")
     if field.clustering_key and field.type not in _SORTABLE:
@@ -123,7 +114,7 @@ def check_index(checks: Checks, path: Path, index: IndexSpec, field: FieldSpec |
     if field is not None and not field.type.is_vector:
         checks.problem((*path, "metric"), f"an index on a field of type {field.type} has no metric", "remove it")
         return
-    known = _ALL_METRICS if field is None else _METRICS[field.type]
+    known = _ALL_METRICS if field is None else METRICS[field.type]
     if index.metric not in known:
         what = f"{show(index.metric)} is not a metric" + (f" of {field.type}" if field else "")
         checks.problem((*path, "metric"), what, one_of(index.metric, known))

@@ -60,7 +60,7 @@ class FieldSpec(Model):
     primary: Truth = Field(default=False, description="Whether it is the key that tells rows apart")
     auto_id: Truth = Field(default=False, description="Whether the server makes the key")
     dim: Whole | None = Field(None, ge=1, le=262_144, description="Dimensions of a vector; bits of a binary one")
-    max_length: Whole | None = Field(None, ge=1, le=65_535, description="The most bytes a varchar takes")
+    max_length: Whole | None = Field(None, ge=1, le=schema.MAX_LENGTH, description="The most bytes a varchar takes")
     element: Type | None = Field(None, description="The type of what an array holds")
     max_capacity: Whole | None = Field(None, ge=1, le=4096, description="The most elements an array takes")
     nullable: Truth = Field(default=False, description="Whether a row may have no value here")

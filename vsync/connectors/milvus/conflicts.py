@@ -5,30 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vsync.errors import Problem
-from vsync.schema import INTEGER_BITS, NAME, NO_ELEMENTS, Collection, DataType, Field, Index
+from vsync.schema import (
+    INTEGER_BITS,
+    KEY_TYPES,
+    MAX_CAPACITY,
+    MAX_DIM,
+    MAX_LENGTH,
+    METRICS,
+    NAME,
+    NO_ELEMENTS,
+    Collection,
+    DataType,
+    Field,
+    Index,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vsync.connectors.milvus.capabilities import Capabilities, Server
 
-MAX_DIM, MAX_LENGTH, MAX_CAPACITY, MAX_FIELDS, MAX_SHARDS, MAX_PARTITIONS = (
-    32_768,
-    65_535,
-    4_096,
-    64,
-    16,
-    1_024,
-)
+MAX_FIELDS, MAX_SHARDS, MAX_PARTITIONS = 64, 16, 1_024
 _BYTE = 8
 _RESERVED = {"$meta", "rowid", "timestamp", "_seq", "_partition", "iso", "interval"}
 _NO_DEFAULT = {DataType.JSON, DataType.ARRAY}
-_KEY_TYPES = {DataType.INT64, DataType.VARCHAR}
-_FLOAT_METRICS = {"COSINE", "L2", "IP"}
-_METRICS = {
-    DataType.BINARY_VECTOR: {"HAMMING", "JACCARD", "SUBSTRUCTURE", "SUPERSTRUCTURE"},
-    DataType.SPARSE_FLOAT_VECTOR: {"IP", "BM25"},
-}
 
 
 def conflicts(desired: Collection, server: Server) -> list[Problem]:
@@ -122,7 +122,7 @@ def _of_field(field: Field, holds: Capabilities, server: Server) -> Iterator[tup
 
 
 def _of_keys(field: Field, holds: Capabilities, server: Server) -> Iterator[tuple[str, str | None]]:
-    if field.primary and field.type not in _KEY_TYPES:
+    if field.primary and field.type not in KEY_TYPES:
         yield f"a primary key is int64 or varchar, not {field.type}", None
     if field.auto_id and not field.primary:
         yield "auto_id is for the primary key", None
@@ -130,7 +130,7 @@ def _of_keys(field: Field, holds: Capabilities, server: Server) -> Iterator[tupl
         yield f"{server} makes keys for int64 only", "declare the key as int64"
     if field.partition_key and not holds.partition_key:
         yield f"{server} cannot query collections with a partition key", None
-    if field.partition_key and (field.primary or field.type not in _KEY_TYPES):
+    if field.partition_key and (field.primary or field.type not in KEY_TYPES):
         yield "a partition key is an int64 or varchar field that is not the primary key", None
 
 
@@ -186,11 +186,6 @@ def _of_index(
         if index.metric is not None:
             yield f"an index of {field.type} has no metric", "leave it out"
         return
-    metrics = metrics_of(field)
+    metrics = METRICS[field.type]
     if index.metric is not None and index.metric not in metrics:
-        yield f"{field.type} is not measured by {index.metric}", f"one of {', '.join(sorted(metrics))}"
-
-
-def metrics_of(field: Field) -> set[str]:
-    """Tell what a field's vectors can be measured by: nothing where it has none."""
-    return _METRICS.get(field.type, _FLOAT_METRICS if field.type.is_vector else set())
+        yield f"{field.type} is not measured by {index.metric}", f"one of {', '.join(metrics)}"

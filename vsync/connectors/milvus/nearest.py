@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.base import Loss
-from vsync.connectors.milvus.conflicts import MAX_LENGTH, default_fits, metrics_of
+from vsync.connectors.milvus.conflicts import default_fits
 from vsync.connectors.milvus.describe import AUTOINDEX
-from vsync.schema import DYNAMIC_FIELD, DataType
+from vsync.schema import DYNAMIC_FIELD, MAX_LENGTH, METRICS, DataType
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Container
@@ -189,7 +189,7 @@ def _index(index: Index, field: Field | None, ledger: _Ledger) -> Index | None:
     if types is not None and not types:
         ledger.lost(below, f"there are no indexes of {field.type}", harmful=False)
         return None
-    if index.metric is not None and index.metric not in metrics_of(field):
+    if index.metric is not None and index.metric not in METRICS.get(field.type, ()):
         ledger.lost(below, f"{field.type} is not measured by {index.metric}")
         index = replace(index, metric=None)
     auto = AUTOINDEX if field.type.is_vector else holds.scalar_index
