@@ -197,7 +197,7 @@ class Rules:
 
     finite_vectors: bool = True
     json_objects_only: bool = False
-    no_json_strings: bool = False
+    no_json_scalars: bool = False
     sparse_non_negative: bool = False
     sparse_non_empty: bool = False
     simple_geometry: bool = False

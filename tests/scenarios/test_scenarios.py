@@ -140,8 +140,10 @@ def _description(path: str, said: dict[str, Any]) -> Description:
 
 
 def _column(name: str, native: str) -> Column:
-    """Read ``int64``, or ``float32[4]`` for vectors."""
+    """Read ``int64``, ``float32[4]`` for vectors, or ``float32[]`` for lists of any length."""
     element, bracket, dim = native.rstrip("]").partition("[")
+    if bracket and not dim:
+        return Column(name, pa.list_(pa.float32()), native, 0.0)
     if bracket:
         kind = pa.list_(pa.float32() if element == "float32" else pa.float64(), int(dim))
         return Column(name, kind, native, int(dim) * kind.value_type.bit_width / 8)

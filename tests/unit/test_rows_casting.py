@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -393,3 +394,11 @@ def test_constants_fill_every_row(value: Any, field: Field, held: Any) -> None:
 def test_a_constant_that_does_not_fit_is_a_conflict(value: Any, field: Field) -> None:
     with pytest.raises(ConflictError, match="does not fit field"):
         constant(value, field)
+
+
+def test_decimals_become_the_nearest_doubles() -> None:
+    cents = pa.array([Decimal(n) / 100 for n in range(-500, 20_000)] + [None], pa.decimal128(12, 2))
+    batch = pa.record_batch({"f": cents})
+    mapped = (Mapped(Field("f", D.DOUBLE, nullable=True), FromColumn("f")),)
+    values = map_rows(batch, 0, mapped).column("f").to_pylist()
+    assert values == [n / 100 for n in range(-500, 20_000)] + [None], "as if they were written so"

@@ -19,7 +19,7 @@ from vsync.times import FIRST, LAST
 D = DataType
 SIZE = 4
 STRICT = Rules(
-    json_objects_only=True, no_json_strings=True, sparse_non_negative=True, sparse_non_empty=True, simple_geometry=True
+    json_objects_only=True, no_json_scalars=True, sparse_non_negative=True, sparse_non_empty=True, simple_geometry=True
 )
 
 
@@ -169,10 +169,10 @@ def test_what_is_no_geometry_is_found_on_every_server(text: str) -> None:
     assert found.why.startswith("is no well-known text")
 
 
-def test_a_json_string_breaks_some_servers_and_is_refused_there() -> None:
-    rules = Rules(no_json_strings=True)
-    rows = batch({"doc": [b'"text"', b"1", b"[]", b"{}"]})
-    assert [b.row for b in find_bad_rows(rows, 10, [FIELDS["doc"]], rules)] == [10]
+def test_a_json_scalar_breaks_some_servers_and_is_refused_there() -> None:
+    rules = Rules(no_json_scalars=True)
+    rows = batch({"doc": [b'"text"', b"1", b"[]", b"{}", b"null", b"true", b"1.5"]})
+    assert [b.row for b in find_bad_rows(rows, 10, [FIELDS["doc"]], rules)] == [10, 11, 14, 15, 16]
 
 
 def test_what_stands_under_a_null_is_not_looked_at() -> None:

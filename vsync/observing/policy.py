@@ -64,7 +64,9 @@ def settle_collisions(
                 for batch, first in _batches(source, bounds, columns_of(mapping)):
                     taken = take_rows(batch, first, mapping, Rules())
                     if taken.bad and wish.on_bad_row == "error":
-                        problems.append(Problem(f"{unit.path}: {taken.bad[0]}", where, "a key must fit its field"))
+                        problems.append(
+                            Problem(f"{unit.path}: {taken.bad[0]}", where, "mend the source, or write on_bad_row: skip")
+                        )
                     yield taken.rows.column(0), taken.numbers
 
     rows = sum(u.unit.rows for u in looked)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 KEY_NAMES = ("id", "ids", "pk", "key", "keys", "_id", "uid", "uuid", "primary_key")
 """Columns that are taken for the primary key where nothing says which is, in this order."""
 
+NO_ROWS = "without rows nothing tells how long its lists are: declare fields:"
+
 
 def said_of(item: DataItem) -> dict[str, Origin]:
     """Give what the map of an item says."""
@@ -29,9 +31,11 @@ def made_fields(collection: Collection, items: Sequence[DataItem]) -> list[Field
     """Infer the fields that maps name and the source does not have."""
     made: dict[str, Field | None] = {}
     for item in items:
+        if (first := item.first) is None:
+            continue
         for name, origin in said_of(item).items():
             if collection.field(name) is None and name not in {*made, DYNAMIC_FIELD}:
-                made[name] = _field_of(name, origin, item.descriptions[0], primary=False)
+                made[name] = _field_of(name, origin, first, primary=False)
     return [f for f in made.values() if f is not None]
 
 
@@ -41,8 +45,8 @@ def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: 
     What it has for the dynamic field is among them, under its name.
     """
     where = spec.where("collections", name)
-    first = next((i for i in items if i.descriptions), None)
-    if first is None:
+    described = [(item, item.first) for item in items if item.first is not None]
+    if not described:
         problems.append(
             Problem(
                 f"collection {name} is not on the target, and nothing says what its fields are",
@@ -51,7 +55,7 @@ def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: 
             )
         )
         return ()
-    description = first.descriptions[0]
+    first, description = next((pair for pair in described if pair[1].rows), described[0])
     chosen = _chosen_columns(first.spec, description)
     key = _key_name(chosen, description)
     fields = []
@@ -75,9 +79,10 @@ def inferred_fields(spec: Spec, name: str, items: Sequence[DataItem], problems: 
     if not any(f.type.is_vector for f in fields):
         problems.append(
             Problem(
-                f"{first.paths[0]} has no vector column: it holds {columns(description)}",
+                f"{first.paths[first.descriptions.index(description)]} has no vector column: it holds "
+                f"{columns(description)}",
                 where,
-                "map one: map: {vector: COLUMN}, or declare fields:",
+                "map one: map: {vector: COLUMN}, or declare fields:" if description.rows else NO_ROWS,
             )
         )
     return tuple(fields)

@@ -58,6 +58,11 @@ class DataItem:
         """Its name in addresses: the position where it has none."""
         return self.spec.name or str(self.index)
 
+    @property
+    def first(self) -> Description | None:
+        """What the first of its files holds, of those that have rows: an empty one may know no types."""
+        return next((d for d in self.descriptions if d.rows), next(iter(self.descriptions), None))
+
 
 @dataclass(frozen=True, slots=True)
 class WantedData:
@@ -223,9 +228,9 @@ def _origins(
         where = spec.where("collections", name, "data", item.index, "map", field_name)
         problems.append(Problem(f"collection {name} has no field {field_name}", where, hint))
     problems += dynamic.problems(spec, name, item, collection)
-    if not item.descriptions:
+    description = item.first
+    if description is None:
         return {n: o for n, o in said.items() if n in known}
-    description = item.descriptions[0]
     taken = {column for o in said.values() for column in origin_columns(o)}
     found: dict[str, Origin] = {}
     whole = dynamic.origin(said, description) if collection.dynamic else None
@@ -292,7 +297,7 @@ def _old_key(wish: CollectionSpec, item: DataItem, collection: Collection) -> st
 
     Of a file only where the policy says so: its columns are no keys until a spec makes one of them the key.
     """
-    key, description = collection.primary, next(iter(item.descriptions), None)
+    key, description = collection.primary, item.first
     if not key.auto_id or description is None:
         return None
     if description.collection is not None:

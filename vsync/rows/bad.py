@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IS_NULL = "is null, and the field is neither nullable nor has a default"
+NEVER_NULL = "is null, which keys and vectors cannot be"
 NAMED = 10
 SHOWN_CHARACTERS = 60
 SHOWN_ELEMENTS = 6
@@ -36,7 +39,8 @@ class BadRow:
 
     def __str__(self) -> str:
         """Render as ``row 500001, field vec: holds NaN or infinity: nan at 3 of [...]``."""
-        return f"row {self.row}, field {self.field}: {self.why}: {self.value}"
+        shown = "" if self.value == "null" else f": {self.value}"
+        return f"row {self.row}, field {self.field}: {self.why}{shown}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,11 @@ def _raw(one: pa.Array) -> bytes:
 
 
 def _shown_bytes(raw: bytes) -> str:
-    try:
-        text = repr(raw[: 4 * SHOWN_CHARACTERS].decode())
-    except UnicodeDecodeError:
-        text = repr(raw[: 4 * SHOWN_CHARACTERS])
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}... ({len(raw)} bytes)"
+    head: str | bytes = raw[: 4 * SHOWN_CHARACTERS]
+    with suppress(UnicodeDecodeError):
+        head = getincrementaldecoder("utf-8")().decode(raw[: 4 * SHOWN_CHARACTERS])  # a character may be cut in two
+    text = repr(head)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{head[:SHOWN_CHARACTERS]!r}... ({len(raw)} bytes)"
 
 
 def _short(value: Any) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vsync.rows.bad import IS_NULL, BadRow, Finding, bad_rows_error, found, shown
+from vsync.rows.bad import IS_NULL, NEVER_NULL, BadRow, Finding, bad_rows_error, found, shown
 from vsync.rows.buffers import (
     Mask,
     byte_lengths,
@@ -57,7 +57,8 @@ def check_column(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
     """Find what does not fit in one column, by position."""
     findings: list[Finding] = []
     if array.null_count and not field.nullable and field.default is None:
-        findings += found(~valid_mask(array), IS_NULL, partial(shown, array))
+        never = field.primary or field.type.is_vector
+        findings += found(~valid_mask(array), NEVER_NULL if never else IS_NULL, partial(shown, array))
     if field.type is DataType.VARCHAR and field.max_length is not None:
         findings += _too_long(array, field)
     elif field.type is DataType.ARRAY:
@@ -81,7 +82,9 @@ def _too_long(array: pa.Array, field: Field) -> list[Finding]:
         return []
 
     def show(at: int) -> str:
-        return f"{shown(array, at)} ({_lengths(array.slice(at, 1), field)[0]} {unit})"
+        size = f"({_lengths(array.slice(at, 1), field)[0]} {unit})"
+        text = shown(array, at)
+        return text if text.endswith(size) else f"{text} {size}"
 
     return found(long & valid_mask(array), f"is longer than {field.max_length} {unit}", show)
 
@@ -164,8 +167,8 @@ def _bad_json(array: pa.Array, field: Field, rules: Rules) -> list[Finding]:
             continue
         if objects and not isinstance(value, dict):
             findings.append(Finding(at, shown(array, at), "is no JSON object"))
-        elif rules.no_json_strings and isinstance(value, str):
-            findings.append(Finding(at, shown(array, at), "is a JSON string, which breaks queries on this server"))
+        elif rules.no_json_scalars and not isinstance(value, dict | list):
+            findings.append(Finding(at, shown(array, at), "is no JSON object or list, which this server takes alone"))
     return findings
 
 
