@@ -81,6 +81,7 @@ def _count(run: Run, to: Destination) -> Settled:
         lost=sums.read - sums.written - held - sums.rejected - sums.dropped,
         exclusive=to.exclusive,
         moved=0 if sums.there else sums.read - sums.planned,
+        deleted=run.deleted.get(to.address, 0),
         unproved=left is None and known is not None and known.session == to.session and known.uneven,
     )
 

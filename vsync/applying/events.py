@@ -94,7 +94,8 @@ class Settled:
     neither written nor there, rejected or dropped: none, or vsync itself is at fault. Without ``exclusive`` others may
     have written more. ``moved`` are rows that came to a source that lives since it was cut; less than 0: went.
     ``unproved``: its last count was not what it should hold, and it cannot be counted now. ``ids`` is the file that
-    says which keys of the collection became which, ``renumbered`` its rows.
+    says which keys of the collection became which, ``renumbered`` its rows. ``deleted`` are rows that went because the
+    data does not have them.
     """
 
     destination: str
@@ -112,6 +113,7 @@ class Settled:
     unproved: bool = False
     ids: str | None = None
     renumbered: int = 0
+    deleted: int = 0
 
     @property
     def surplus(self) -> int:

@@ -103,6 +103,7 @@ def _delete(run: Run, step: DeleteRows) -> None:
         for unit in living:
             gone = gone.filter(pc.invert(pc.is_in(gone, value_set=_in_source(run, unit, gone))))
         run.spared[to.address] = run.spared.get(to.address, 0) + len(keys) - len(gone)
+        run.deleted[to.address] = run.deleted.get(to.address, 0) + len(gone)
         _delete_keys(run, step.destination, gone)
 
 
@@ -219,6 +220,7 @@ def _recount(run: Run, step: Recount) -> None:
         left=left,
         expected=step.rows - ungiven + run.spared.get(to.address, 0),
         exclusive=to.exclusive,
+        deleted=run.deleted.get(to.address, 0),
     )
     if known is not None and settled.balanced:
         run.journal.end_session(run.key, to, left)

@@ -37,7 +37,8 @@ class Run:
     """One apply of one plan: what its steps share.
 
     ``unread`` counts, by destination, rows that were planned to be written again, and are gone from their source;
-    ``ungiven`` of them those that were missing; ``spared`` those that were to be deleted, and are in a source again.
+    ``ungiven`` of them those that were missing; ``spared`` those that were to be deleted, and are in a source again;
+    ``deleted`` those that were.
     """
 
     plan: s.Plan
@@ -55,6 +56,7 @@ class Run:
     unread: dict[str, int] = field(default_factory=dict)
     ungiven: dict[str, int] = field(default_factory=dict)
     spared: dict[str, int] = field(default_factory=dict)
+    deleted: dict[str, int] = field(default_factory=dict)
     copy_seconds: float = 0.0
     copy_cpu_seconds: float = 0.0
 

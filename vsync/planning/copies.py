@@ -40,7 +40,10 @@ def copy_change(
         details.append(f"resumes: {in_doubt} chunks in doubt are sent again")
     was = known.was(u, journal)
     if known.differs(u, was):
-        details.append(f"changed: {u.unit.rows:,} rows, were {was.rows:,}")
+        same = u.unit.rows == was.rows
+        details.append(
+            f"changed: {u.unit.rows:,} rows" + (" as before, of other content" if same else f", were {was.rows:,}")
+        )
     if u.moves:
         details.append("not as of one moment: what is written there meanwhile may come along")
     if u.surplus:

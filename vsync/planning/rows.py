@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vsync.planning.mend import Mend
     from vsync.schema import LiveCollection
 
+KEPT = "rows that were there already keep their content, which was not compared: vsync check --full does"
+
 
 @dataclass(frozen=True, slots=True)
 class Brought:
@@ -135,7 +137,7 @@ def _overwrite(at: Standing, old: SessionFacts | None, units: Sequence[UnitFacts
         # What is not acknowledged any more may have been written over.
         whole = all(len(known.done(u, journal)) == len(u.bounds) for u in units)
         if whole and (at.rows is None or old.left is None or at.rows == old.left):
-            return _same(at, old, units)
+            return _same(at, old, units, journal)
     if not at.whole or (at.restart and len(at.restart) < len(units)):
         problem = Problem(
             f"{base.address} is overwritten by all its data together, and only a part of it was chosen",
@@ -253,7 +255,7 @@ def _again(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal:
     kept = at.base.replaces and at.base.address in journal.left_alone
     epoch = stale or kept or old.overtaken
     if not pending and old.done and not epoch:
-        return _same(at, old, units, lives=any(u.unit.lives for u in units))
+        return _same(at, old, units, journal, lives=any(u.unit.lives for u in units))
     all_ours = at.ours and not old.done and old.before == 0
     if at.rows is None and at.base.write == "append" and not all_ours:
         return _refused(at.base, _not_loaded(at))
@@ -280,7 +282,9 @@ def _refused(base: Destination, problem: Problem) -> Brought:
     return Brought(base, "same", clear=False, pending={}, changes=(), conflicts=(problem,))
 
 
-def _same(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], *, lives: bool = False) -> Brought:
+def _same(
+    at: Standing, old: SessionFacts, units: Sequence[UnitFacts], journal: JournalFacts, *, lives: bool = False
+) -> Brought:
     counted = "not counted: not loaded" if at.rows is None else "counted now"
     rows = old.left if at.rows is None else at.rows
     shown = "rows as they were left" if rows is None else f"{rows:,} rows"
@@ -290,7 +294,9 @@ def _same(at: Standing, old: SessionFacts, units: Sequence[UnitFacts], *, lives:
     checked = f"; {old.checked_how} last checked {old.checked[:10]}" if old.checked else ""
     unfit = sum(u.unfit for u in units)
     skipped = f"; {unfit:,} rows that do not fit are on record" if unfit else ""
-    changes = [Change("same", at.base.address, f"{shown}; {sources}; {counted}{skipped}{checked}", (), at.where)]
+    kept = at.base.address in journal.left_alone and old.checked_how != "content"
+    details = (KEPT,) if kept else ()
+    changes = [Change("same", at.base.address, f"{shown}; {sources}; {counted}{skipped}{checked}", details, at.where)]
     if at.rows is not None and old.left is not None and at.rows > old.left:
         changes.append(
             Change(

@@ -140,7 +140,8 @@ def settled_line(s: Settled) -> str:
     moved = (
         f" ({abs(s.moved):,} {'more' if s.moved > 0 else 'fewer'} than were cut: the source lives)" if s.moved else ""
     )
-    read = f"{many(s.read, 'row')} read{moved} = {' + '.join(parts)}"
+    gone = f"; {s.deleted:,} deleted" if s.deleted else ""
+    read = f"{many(s.read, 'row')} read{moved} = {' + '.join(parts)}{gone}"
     if s.left is None:
         return f"{s.destination}: {read}; not counted: not loaded"
     if s.expected is None:
@@ -158,7 +159,9 @@ def applied_lines(settled: Sequence[Settled]) -> Iterator[Line]:
     for s in settled:
         if s.ids is not None:
             yield "plain", f"Old and new keys of {many(s.renumbered, 'row')}: {s.ids}"
-    yield "bold", f"Applied: {many(sum(s.written for s in settled), 'row')} written."
+    written, deleted = sum(s.written for s in settled), sum(s.deleted for s in settled)
+    rows = f"{many(written, 'row')} written" + (f", {deleted:,} deleted" if deleted else "")
+    yield "bold", f"Applied: {rows}." if settled else "Applied."
 
 
 def destroyed_lines(made: Plan) -> Iterator[Line]:
