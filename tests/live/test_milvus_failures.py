@@ -153,6 +153,10 @@ def test_what_is_no_milvus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old.db").write_bytes(b"SQLite format 3")
     with pytest.raises(TargetError, match=r"old\.db is a file: Milvus Lite 3 keeps a folder"):
         open_target(str(tmp_path / "old.db"), None, None)
+    (tmp_path / "notes.db").mkdir()
+    (tmp_path / "notes.db" / "notes.txt").write_text("mine")
+    with pytest.raises(TargetError, match=r"notes\.db is a folder of something else"):
+        open_target(str(tmp_path / "notes.db"), None, None)
 
 
 def test_a_database_that_is_not_there_is_named(target: Endpoint) -> None:

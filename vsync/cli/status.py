@@ -9,7 +9,7 @@ import rich_click as click
 from vsync.cli.common import state_of
 from vsync.cli.group import vsync
 from vsync.cli.options import Duration, spec_argument, state_option
-from vsync.errors import SpecError
+from vsync.errors import JournalError, SpecError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,9 @@ def status(spec: Path, state: Path | None, as_json: bool, watch: bool, stats: fl
     from vsync.report.words import status_lines
 
     path = state_of(spec, state)
-    if state is None and not spec.exists() and not path.exists():
+    if not path.exists() and state is not None:
+        raise JournalError("there is no state", where=str(state), hint="check the path that --state gives")
+    if not path.exists() and not spec.exists():
         raise SpecError(
             "the spec cannot be read: there is none", where=str(spec), hint="check the path, or name --state"
         )

@@ -190,6 +190,8 @@ def _lite_folder(uri: str) -> Path:
             f"{folder} is a file: Milvus Lite 3 keeps a folder",
             hint="a file of Milvus Lite 2 is not opened; name another path, and copy with the older version",
         )
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "LOCK").exists():
+        raise TargetError(f"{folder} is a folder of something else, not of a Milvus Lite", hint="name another path")
     return folder
 
 
