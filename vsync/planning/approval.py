@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vsync.errors import StalePlanError
-from vsync.planning.steps import Clear, CopyChunk, Destination, Plan, RewriteRows, SetAlias, Step, Unit
+from vsync.planning.steps import Clear, CopyChunk, Destination, Plan, RewriteRows, Step, Unit
 
 CHECK_AGAIN = "vsync check --full --repair --out FILE.json"
 
@@ -85,12 +85,12 @@ def _counted(now: Destination, was: Destination) -> str:
 
 
 def _known_as(step: Step, plan: Plan) -> object:
-    """Say what a step is known by in any plan: a chunk by its unit's key, an alias without its former holder."""
+    """Say what a step is known by in any plan: a chunk by its unit's key."""
     if isinstance(step, CopyChunk):
         return (plan.units[step.unit].key, step.n, step.bounds, step.dropped)
     if isinstance(step, RewriteRows):
         return (plan.units[step.unit].key, replace(step, unit=0))
-    return replace(step, held_by=None) if isinstance(step, SetAlias) else step
+    return step
 
 
 def _cut_on(step: Step, plan: Plan, of: Plan) -> bool:

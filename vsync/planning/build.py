@@ -323,7 +323,7 @@ def _aliases(draft: _Draft, spec: Spec, facts: Facts, choice: Choice) -> None:
             if problem is not None and holder != name:
                 draft.conflicts.append(problem)
                 continue
-            draft.steps.append(SetAlias(alias, name, holder))
+            draft.steps.append(SetAlias(alias, name))
             moved = holder is not None and holder != name
             text = f"moves from {holder} to {name}" if moved else f"-> {name}"
             draft.changes.append(Change("update" if moved else "create", f"alias.{alias}", text, (), where))

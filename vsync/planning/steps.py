@@ -182,11 +182,10 @@ class Recount:
 
 @dataclass(frozen=True, slots=True)
 class SetAlias:
-    """Create an alias, or move it here. ``held_by`` says where it pointed."""
+    """Create an alias, or move it here."""
 
     alias: str
     collection: str
-    held_by: str | None = None
     kind: Literal["set-alias"] = "set-alias"
 
 

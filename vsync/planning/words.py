@@ -39,7 +39,7 @@ def _subject(step: Step, plan: Plan) -> str:
         case Recount():
             text = f"{step.destination} {step.rows}"
         case _:
-            names = [name for name in type(step).__dataclass_fields__ if name not in {"kind", "held_by"}]
+            names = [name for name in type(step).__dataclass_fields__ if name != "kind"]
             text = " ".join(getattr(step, name) for name in names)
     return text
 
