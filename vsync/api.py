@@ -274,7 +274,7 @@ def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:
     """Rebuild the spec that a plan was made from; secrets are resolved anew."""
     text = json.dumps(saved.spec, ensure_ascii=False)
     spec = parse_spec(text, name=saved.spec_name, folder=Path(saved.folder), environ=environ)
-    return spec.placed(Places(saved.spec_name, ""), Path(saved.folder))  # it is nowhere in the file as it is now
+    return spec.placed(Places(saved.spec_name), Path(saved.folder))  # it is nowhere in the file as it is now
 
 
 @contextmanager

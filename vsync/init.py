@@ -91,7 +91,7 @@ def _of_milvus(
 
     uri = origin if "://" in origin else str((folder / origin).absolute())
     token = Secret(env=token_env).resolve(folder, os.environ) if token_env else None
-    with closing(open_target(uri, token, database, create=False)) as opened:
+    with closing(open_target(uri, token, database)) as opened:
         held = opened.collections()
         names = [n for n in held if fnmatchcase(n, pattern)]
         if not names:

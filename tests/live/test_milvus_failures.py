@@ -186,14 +186,15 @@ def test_a_folder_that_is_not_there_stays_so(tmp_path: Path) -> None:
     with opened_folder(path) as again:
         assert (again.identity, again._client.born, list(again.observe(["c"]))) == (str(path), born, ["c"])
     shutil.rmtree(path)
-    with opened_folder(path, create=True) as made_again:
+    with opened_folder(path) as made_again:
+        made_again.create_collection(PLAIN)
         assert made_again._client.born not in {"", born}
 
 
 def test_a_folder_that_another_process_holds_is_locked(tmp_path: Path) -> None:
     path = tmp_path / "held.db"
-    with opened_folder(path, create=True):
-        pass
+    with opened_folder(path) as made:
+        made.create_collection(PLAIN)
     holder = (
         "import sys; from milvus_lite import MilvusLite; db = MilvusLite(sys.argv[1])\n"
         "print('held', flush=True); sys.stdin.read()"
@@ -212,13 +213,13 @@ def test_a_folder_that_another_process_holds_is_locked(tmp_path: Path) -> None:
         process.wait(30)
         process.stdout.close()
     with opened_folder(path) as milvus:
-        assert milvus.observe(["c"]) == {}
+        assert list(milvus.observe(["c"])) == ["c"]
 
 
 @pytest.mark.parametrize("kind", ["HNSW", "AUTOINDEX"])
 def test_an_index_that_lite_was_killed_while_saving_is_built_again(lite_path: Path, kind: str) -> None:
     desired = Collection("c", (KEY, VECTOR), indexes=(Index("v", kind, "L2"),))
-    with opened_folder(lite_path, create=True) as milvus:
+    with opened_folder(lite_path) as milvus:
         make(milvus, desired)
         send(milvus, desired, rows(desired, pa.array(range(500))))
         milvus.flush("c")
@@ -236,7 +237,7 @@ def test_an_index_that_lite_was_killed_while_saving_is_built_again(lite_path: Pa
 
 def test_a_closed_folder_is_free_for_others(tmp_path: Path) -> None:
     path = tmp_path / "free.db"
-    with opened_folder(path, create=True) as one, opened_folder(path) as two:
+    with opened_folder(path) as one, opened_folder(path) as two:
         one.create_collection(PLAIN)
         one.close()
         assert list(two.observe(["c"])) == ["c"]  # the last one to go gives the lock back
@@ -307,5 +308,5 @@ def test_a_token_that_is_wrong_or_not_given_is_named(tmp_path: Path) -> None:
                 target.create_collection(PLAIN)
 
 
-def opened_folder(path: Path, *, create: bool = False) -> contextlib.closing[MilvusTarget]:
-    return contextlib.closing(open_target(str(path), None, None, create=create))
+def opened_folder(path: Path) -> contextlib.closing[MilvusTarget]:
+    return contextlib.closing(open_target(str(path), None, None))

@@ -168,7 +168,7 @@ def test_a_key_moves_from_one_partition_to_another(target: Endpoint) -> None:
         make(milvus, desired)
         send(milvus, desired, rows(desired, pa.array(range(1_000))), "p")
         milvus.flush("c")
-        assert milvus.upsert_looks_in_partition_only
+        assert milvus._client.server.holds.upsert_looks_in_partition_only
         writer, moved = milvus.writer(desired, None), pa.array(range(990, 1_010))
         writer.delete(moved, except_partition=None)
         assert milvus.count("c", None) == 990

@@ -269,7 +269,6 @@ collections:
     assert {path: spec.where("collections", *path) for path in lines} == {
         path: f"vsync.yaml:{place}" for path, place in lines.items()
     }
-    assert spec.excerpt("collections", "a", "load") is not None
 
 
 def test_a_spec_made_by_hand_is_expanded_too() -> None:

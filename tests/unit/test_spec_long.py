@@ -229,10 +229,7 @@ def test_where_survives_the_short_forms() -> None:
     assert spec.where(*at, "data", 0, "from", "hdf5") == "specs/w.yaml:9:11"
     assert spec.where(*at, "shards") == "specs/w.yaml:4:3"
     assert spec.where("target", "milvus", "uri") == "specs/w.yaml:2:9"
-    assert spec.excerpt(*at, "fields", "vec", "dim") == (
-        "     8 |       vec: {type: float_vector, dim: 768}\n       |                                      ^^^"
-    )
-    assert (spec.path, spec.folder) == (Path("specs/w.yaml"), Path())
+    assert (spec.name, spec.folder) == ("specs/w.yaml", Path())
 
 
 def test_where_counts_characters_and_points_into_anchors() -> None:
@@ -248,7 +245,6 @@ def test_where_counts_characters_and_points_into_anchors() -> None:
 def test_a_spec_made_by_hand_has_no_place() -> None:
     spec = Spec.model_validate(parse(EVERYTHING).model_dump(by_alias=True))
     assert spec.where("target") is None
-    assert spec.excerpt("target") is None
     assert spec == parse(EVERYTHING)
 
 

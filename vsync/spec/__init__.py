@@ -114,7 +114,7 @@ def parse_spec(
     if written is not None:
         filled = Variables(variables, os.environ if environ is None else environ, report).fill(written)
         root = lengthen(filled, report)
-        places = Places(name, text.removeprefix("\ufeff"))
+        places = Places(name)
         places.add(root)
         spec, wrong = bind(root, places, report)
         if spec is not None:

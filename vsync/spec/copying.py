@@ -136,7 +136,7 @@ class _Expansion:
             for here, (number, _) in self.made.items():
                 if number == path[1] and not (below and below[0] in self.said(here)):
                     marks.setdefault(("collections", here, *below), node)
-        return Places(places.name, places.text, marks)
+        return Places(places.name, marks)
 
 
 def _what_is_there(held: Sequence[str]) -> str:

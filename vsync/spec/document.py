@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 from vsync.spec import values
 from vsync.spec.base import Model
 from vsync.spec.models import CollectionSpec, CopySpec, Defaults
-from vsync.spec.nodes import START, Mark, Node, lines
+from vsync.spec.nodes import START, Mark, Node
 from vsync.spec.sources import Connection
 from vsync.spec.targets import AnyTarget
 
@@ -30,7 +30,6 @@ class Places:
     """Where the parts of a spec were written: the marks of the long form's paths, in one text."""
 
     name: str
-    text: str
     marks: dict[tuple[Step, ...], Node] = field(default_factory=dict)
 
     def node(self, path: Sequence[Step]) -> Node | None:
@@ -89,11 +88,6 @@ class Spec(Model):
         return self._places.name if self._places else None
 
     @property
-    def path(self) -> Path | None:
-        """The file it was read from."""
-        return Path(self._places.name) if self._places else None
-
-    @property
     def folder(self) -> Path:
         """The folder that its paths are relative to."""
         return self._folder
@@ -117,16 +111,6 @@ class Spec(Model):
         marks = self._places.marks if self._places else {}
         tokens = (path for path, node in marks.items() if path[-1:] == ("token",) and plain(node) == secret.long())
         return self.where(*next(tokens, ()))
-
-    def excerpt(self, *path: Step) -> str | None:
-        """Show the line of :meth:`where` with its number, and a second line that marks the place in it."""
-        if self._places is None or not self._places.marks:
-            return None
-        mark = self._places.mark(path)
-        line = lines(self._places.text)[mark.line - 1]
-        before = "".join("\t" if c == "\t" else " " for c in line[: mark.column - 1])
-        width = max(1, min(mark.width, len(line) - mark.column + 1))
-        return f"{mark.line:>6} | {line}\n       | {before}{'^' * width}"
 
     def long(self) -> dict[str, Any]:
         """Write the whole spec in its long form: plain data in the language's order, without any secret.

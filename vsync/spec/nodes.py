@@ -38,11 +38,10 @@ BAD = Bad.BAD
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in the text: line and column count from 1, ``width`` is in characters."""
+    """A place in the text: line and column count from 1."""
 
     line: int
     column: int
-    width: int = 1
 
 
 START = Mark(1, 1)
@@ -242,12 +241,10 @@ def compose(text: str, report: Report) -> Node | None:
 
 def _mark(event: yaml.Event) -> Mark:
     start: Any = event.start_mark
-    end: Any = event.end_mark
-    width = end.column - start.column if end.line == start.line else 1
-    return Mark(start.line + 1, start.column + 1, max(width, 1))
+    return Mark(start.line + 1, start.column + 1)
 
 
-def lines(text: str) -> list[str]:
+def _lines(text: str) -> list[str]:
     """Split into lines where YAML does."""
     for end in ("\r\n", "\r", "\x85", "\u2028", "\u2029"):
         text = text.replace(end, "\n")
@@ -255,7 +252,7 @@ def lines(text: str) -> list[str]:
 
 
 def _place(text: str, position: int) -> Mark:
-    before = lines(text[:position])
+    before = _lines(text[:position])
     return Mark(len(before), len(before[-1]) + 1)
 
 
@@ -279,7 +276,7 @@ _ADVICE = {
 def _explain(text: str, error: yaml.MarkedYAMLError) -> tuple[Mark, str, str | None]:
     """Say what the parser found in the words of people who write YAML, not of those who parse it."""
     spot: Any = error.problem_mark or error.context_mark
-    all_lines = lines(text)
+    all_lines = _lines(text)
     line, column = min(spot.line, len(all_lines) - 1), spot.column
     while line > 0 and not all_lines[line].strip():
         line, column = line - 1, len(all_lines[line - 1])

@@ -68,9 +68,8 @@ class KeptFile:
             raise SourceError(what, where=str(self._path), hint="a newer vsync wrote it: use that")
         self.collection = schema_json.from_json(Collection, json.loads(attributes["collection"]))
         self.rows, self.partition = int(attributes["rows"]), str(attributes["partition"])
-        self.fields: dict[str, Field] = {}
         self._paths = names_of(self.collection, str(attributes["layout"]))
-        self.fields = {f.name: f for f in self.collection.columns if f.name in self._paths}
+        self.fields: dict[str, Field] = {f.name: f for f in self.collection.columns if f.name in self._paths}
 
     def _check_lengths(self) -> None:
         """Raise ValueError where a field does not have as many rows as the file says."""

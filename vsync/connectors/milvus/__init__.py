@@ -17,12 +17,12 @@ from vsync.connectors.milvus.client import Client
 from vsync.connectors.milvus.target import MilvusTarget
 
 
-def open_target(uri: str, token: str | None, database: str | None, *, create: bool = False) -> MilvusTarget:
+def open_target(uri: str, token: str | None, database: str | None) -> MilvusTarget:
     """Open a Milvus database: ``http(s)://host:port``, or the absolute path of a Lite folder, ``.db``.
 
-    A Lite folder that is not there is made with ``create``, or when something is created in it; until then
-    it reads as an empty database. Raises :class:`vsync.errors.TransientError` where the server is away,
+    A Lite folder that is not there is made when something is created in it; until then it reads as an empty
+    database. Raises :class:`vsync.errors.TransientError` where the server is away,
     :class:`vsync.errors.TargetError` where it does not let us in, :class:`vsync.errors.LockedError` where
     another process has the folder open.
     """
-    return MilvusTarget(Client(uri, token, database, create=create))
+    return MilvusTarget(Client(uri, token, database))

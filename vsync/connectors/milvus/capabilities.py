@@ -36,7 +36,6 @@ class Capabilities:
     clustering_key: bool = False
     partition_key: bool = True
     auto_id_varchar: bool = True
-    databases: bool = True
     partitions: bool = True
     loads_partitions: bool = True
     """Whether some partitions can be loaded and others not."""
@@ -186,7 +185,6 @@ _LITE_2 = replace(
     nullable=False,
     default=False,
     partition_key=False,
-    databases=False,
     partitions=False,
     loads_partitions=False,
     aliases=False,

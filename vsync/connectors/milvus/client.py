@@ -15,7 +15,6 @@ from vsync import faults
 from vsync.connectors.milvus import failures, wire
 from vsync.connectors.milvus.capabilities import Server, server_of
 from vsync.errors import LockedError, TargetError
-from vsync.schema import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +38,7 @@ class Client:
     ``uri`` is ``http(s)://host:port`` or the absolute path of a Lite folder.
     """
 
-    def __init__(self, uri: str, token: str | None, database: str | None, *, create: bool) -> None:
+    def __init__(self, uri: str, token: str | None, database: str | None) -> None:
         self.database = database or "default"
         self.folder = None if "://" in uri else _lite_folder(uri)
         self.address = uri if self.folder else _address(uri)
@@ -47,7 +46,7 @@ class Client:
         self._lock = threading.Lock()
         self._connection: wire.Connection | None = None
         self._server: Server | None = None
-        if create or self.there:
+        if self.there:
             self._connect()
 
     @property
@@ -217,8 +216,3 @@ def _is_locked(folder: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def is_name(text: str) -> bool:
-    """Tell whether Milvus takes it as a name."""
-    return NAME.match(text) is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
@@ -94,14 +93,6 @@ def edges(key: Field) -> dict[int, str]:
     if key.type is DataType.VARCHAR:
         return {}
     return {LOWEST: f"{key.name} < {LOWEST + 1}", HIGHEST: f"{key.name} > {HIGHEST - 1}"}
-
-
-def gaps(key: Field, ranges: Sequence[tuple[int, int]]) -> list[str]:
-    """Ask for the rows whose int64 key is in none of these ranges (ascending, apart, ends included)."""
-    if not ranges:
-        return [everything(key)]
-    between = [f"{key.name} > {hi} and {key.name} < {lo}" for (_, hi), (lo, _) in pairwise(ranges) if lo - hi > 1]
-    return [f"{key.name} < {ranges[0][0]}", *between, f"{key.name} > {ranges[-1][1]}"]
 
 
 def query(

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vsync.schema import Collection, Field, Function, Index
 
 BYTES_OF_A_CHARACTER = 4
-BM25 = "BM25"
 _ANALYZES = ("enable_analyzer", "enable_match", "analyzer_params", "multi_analyzer_params")
 
 

@@ -58,11 +58,6 @@ class MilvusTarget:
         """Give what this server refuses in values."""
         return self._client.server.holds.rules
 
-    @property
-    def upsert_looks_in_partition_only(self) -> bool:
-        """Tell whether a key must be deleted from other partitions before it is upserted into one."""
-        return self._client.server.holds.upsert_looks_in_partition_only
-
     def observe(self, names: Sequence[str], *, count: bool = True) -> dict[str, LiveCollection]:
         """Describe those of these collections that are there."""
         if not self.has_database():
