@@ -11,7 +11,7 @@ import rich_click as click
 from vsync.cli.apply import apply_options, carry_out
 from vsync.cli.common import Shown, load, show_plan, state_label
 from vsync.cli.group import vsync
-from vsync.cli.options import state_option
+from vsync.cli.options import state_option_for
 from vsync.errors import UsageError, refused
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def _with(options: list[Callable[..., Any]]) -> Callable[[Callable[..., Any]], C
 @click.option("--load-source", is_flag=True, help="Load what is not loaded, and release it afterwards.")
 @_with(_CHOOSING)
 @_with(_LOOKING)
-@state_option
+@state_option_for("in the current folder, or beside SPEC")
 @apply_options
 def backup(places: tuple[str, ...], origin: str | None, state: Path | None, **options: Any) -> None:
     """Back up a Milvus into a repository: a folder, or s3://BUCKET/PREFIX. Run it again to go on.
 
-    What is backed up is all that a Milvus holds (--from URI), or the collections of a spec's target. Rows that are in
-    the repository are not stored again.
+    What is backed up is all that a database of a Milvus holds (--from URI), or the collections of a spec's target.
+    Rows that are in the repository are not stored again.
     """
     from vsync.backups import backup_spec, source_of
 
@@ -107,7 +107,7 @@ def _tell_snapshot(made: Spec, repo: str) -> None:
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
 @_with(_CHOOSING)
 @_with(_LOOKING)
-@state_option
+@state_option_for("in the current folder")
 @apply_options
 def restore(repo: str, snapshot: str | None, to: str, state: Path | None, **options: Any) -> None:
     """Bring a snapshot of a repository into a Milvus: the last one, or the one that is named. Run it again to go on."""

@@ -62,12 +62,15 @@ class Rate(click.ParamType[float]):
 
 
 spec_argument = click.argument("spec", type=click.Path(path_type=Path), default=Path("vsync.yaml"))
-state_option = click.option(
-    "--state",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Where the state lies, instead of .vsync/ beside the spec.",
-)
+
+
+def state_option_for(usual: str) -> Callable[..., Any]:
+    """Make ``--state`` of a command whose state lies in ``usual`` where nobody says otherwise."""
+    about = f"Where the state lies, instead of .vsync/ {usual}."
+    return click.option("--state", type=click.Path(path_type=Path), metavar="FILE", help=about)
+
+
+state_option = state_option_for("beside the spec")
 
 _SPEC_OPTIONS = [
     click.option("--var", "var", multiple=True, metavar="NAME=VALUE", help="A variable of the spec, ${NAME}."),
