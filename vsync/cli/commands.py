@@ -48,7 +48,9 @@ def validate(spec: Path, variables: dict[str, str]) -> None:
 @plan_options
 @click.option("--out", type=PlanFile(), metavar="FILE", help="Save the plan, for apply.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 0 without changes, 2 with, 1 on errors.")
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit 0 without changes, 2 with; errors have their own codes as ever."
+)
 @click.option("--deep", is_flag=True, help="Check every value and compare every key now, not when applied.")
 @click.option("--concise", is_flag=True, help="Leave out what stays as it is.")
 @click.option("--refresh-only", is_flag=True, help="Plan nothing: show what moved on the target since it was applied.")
