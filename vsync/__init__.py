@@ -2,19 +2,23 @@
 
 The house, from the door inwards::
 
-    cli, options   argv and the environment; errors to exit codes
+    cli/           argv and the environment; errors to exit codes
     api, compare,  load_spec, plan, apply, status, check, destroy: what the commands do, as functions
     destruction
+    init, backups  the specs that vsync init, backup and restore make
+    convert/       a configuration of MilvusDM -> the spec that does what it did
     opening        both ends of a spec opened: its target, and the sources of its data
     spec/          YAML text -> Spec; every problem at once, with file:line:column
     observing/     the facts of sources, target and journal: all reading of a plan
     planning/      pure: the difference as ordered steps; the Plan and its JSON
-    applying/      the one loop that carries a plan out; the journal (SQLite); retry
+    applying/      the one loop that carries a plan out, its workers, retry
+    state/         what was done and what is in doubt: the journal (SQLite), its backup, the lock
     checking/      comparing what the data says with what the target holds
     rows/          rows as Arrow: the form of each field type, mapping, checks, digests
     connectors/    base (the contract of sources and targets), then one place per system
     report/        plans, events and errors as text or JSON lines
-    schema, errors what everybody may use
+    schema, schema_json, errors, faults, times
+                   what everybody may use
 
 Use it as a library::
 

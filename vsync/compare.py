@@ -55,7 +55,7 @@ def check(
     max_downtime: float = MAX_DOWNTIME,
     report: Callable[[Event | Waiting], None] | None = None,
 ) -> Checked:
-    """Compare the rows of a spec's files with those of its target; neither is written to.
+    """Compare the rows that the data of a spec brings with those of its target; neither is written to.
 
     ``how`` is ``counts``, ``keys``, ``content``, or ``sample`` with the number of rows to draw. Every difference is
     reported as it is found. What fails for a moment is tried again, ``retries`` times or for ``max_downtime`` seconds,

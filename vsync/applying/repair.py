@@ -1,4 +1,4 @@
-"""Carrying out a repair: rows are deleted by key, or written again from their files, and the destination is counted.
+"""Carrying out a repair: rows are deleted by key, or written again from their sources, and the destination is counted.
 
 Every step may be carried out again: keys that are not there are not deleted, and what is written replaces its key.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vsync.schema import Collection
 
 WINDOW_BYTES = 16 << 20
-"""How much of a file is read at once for the rows in it."""
+"""How much of a source is read at once for the rows in it."""
 DELETED_AT_ONCE = 8_000
 NAMED = 5
 

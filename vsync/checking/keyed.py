@@ -1,8 +1,8 @@
 """A destination compared by its keys, in bounded memory.
 
 What fits in memory is read once, both sides at the same time, and compared row by row. Of more, the digests are added
-up by pieces of the keys' order first, so that it does not matter in which order the files hold them; then pieces whose
-sums differ are read again, some at a time.
+up by pieces of the keys' order first, so that it does not matter in which order the sources hold them; then pieces
+whose sums differ are read again, some at a time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 PIECE_ROWS = 512
 """Rows of the source in a piece: what is read again where a row differs."""
 BLOCK_ROWS = 4_096
-"""Rows of a file whose least and greatest key are remembered."""
+"""Rows of a source whose least and greatest key are remembered."""
 READ_PIECES = 64
 """Pieces that are asked for together, where the target answers several questions at once."""
 MEMORY = 64 << 20

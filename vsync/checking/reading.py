@@ -1,4 +1,4 @@
-"""The rows of both sides as digests: those that the files bring, and those that the target gives."""
+"""The rows of both sides as digests: those that the data brings, and those that the target gives."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The rows that a destination should hold: those of its files that an apply sends."""
+    """The rows that a destination should hold: those of its data that an apply sends."""
 
     side: Side
     ways: Ways
 
     def chunks(self) -> list[Chunk]:
-        """List them all, as the files are cut."""
+        """List them all, as the sources are cut."""
         return [Chunk(unit, b.lo, b.hi, b.keys) for unit, bounds in enumerate(self.side.bounds) for b in bounds]
 
     def rows(self, chunk: Chunk, fields: Sequence[Field], keep: Keep | None = None) -> Rows:

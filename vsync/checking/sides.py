@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A destination with the files of its rows: ``bounds`` and ``losers`` are those of each unit.
+    """A destination with the sources of its rows: ``bounds`` and ``losers`` are those of each unit.
 
     ``session`` is what the journal knows of it. ``skips``: rows that do not fit were left out. ``scope`` is an
     expression of the rows there that the data is about, where that is not all of them; ``scope_at``: where it is said.
@@ -55,7 +55,7 @@ class Side:
 
     @property
     def rows(self) -> int:
-        """The rows of its files, without those that lost a collision."""
+        """The rows of its sources, without those that lost a collision."""
         return sum(u.rows for u in self.units) - sum(map(len, self.losers))
 
 

@@ -45,7 +45,7 @@ def check_found(saved: Plan, fresh: Plan, *, resumes: bool = False) -> Plan:
     """Compare what a check found with the world as it is now; gives the repair, or raises StalePlanError.
 
     Where it ``resumes``, rows were mended since by an earlier attempt: else there must be as many as were counted.
-    Target, collections and files must always be as they were.
+    Target, collections and sources must always be as they were.
     """
     counted = {d.address: d.before for d in fresh.destinations}
     now = {(u.address, u.path): u for u in fresh.units}

@@ -1,4 +1,4 @@
-"""What a check found, as a plan that mends it: rows written again from their files, others deleted where allowed."""
+"""What a check found, as a plan that mends it: rows written again from their sources, others deleted where allowed."""
 
 from __future__ import annotations
 

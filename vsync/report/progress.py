@@ -42,7 +42,7 @@ class _Rate:
 
 
 class ProgressReport(Bars):
-    """A report for :func:`vsync.applying`: call it with events, between ``with``."""
+    """A report for :func:`vsync.apply`: call it with events, between ``with``."""
 
     def __init__(self, every: float) -> None:
         super().__init__(every)

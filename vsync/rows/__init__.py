@@ -7,10 +7,12 @@
 ``dynamic``   keys of the dynamic field, out of it and into it
 ``infer``     ``infer_field``: the field that holds a column
 ``checks``    ``Rules``, ``find_bad_rows``: what the field or the server would refuse
+``filter``    an expression over rows that no server holds; ``predicates`` what it asks of them
+``losers``    rows that lost a collision of keys
 ``bad``       ``BadRow``, ``bad_rows_error``, ``hint_for``: how a bad row is named
 ``digest``    ``digest``: the content of rows in 128 bits
 ``route``     the shape of a way from a column into a field; the ways are in
-              ``scalars``, ``text``, ``vectors`` and ``sparse``
+              ``scalars``, ``text``, ``vectors``, ``sparse``, ``moments`` and ``places``
 ``buffers``   Arrow's buffers as NumPy arrays and back
 ============  ========================================================================================
 

@@ -5,5 +5,6 @@
 - ``view``        what it knows, read by plans, by status, and by the apply that writes it
 - ``journal``     its transitions, written by the thread that drives an apply, and by nobody else
 - ``lock``        one apply at a time, freed by the kernel
+- ``ids``         which key became which, of rows whose keys a server makes
 - ``listing``, ``moving``, ``doctor``  what ``vsync state`` shows, renames, forgets, examines and brings back
 """
