@@ -14,9 +14,8 @@ from vsync.connectors.base import EXPORTED
 from vsync.connectors.durable import write_whole
 from vsync.connectors.registry import FILE_KINDS, STORE_KINDS, file_of, kind_of, open_source
 from vsync.errors import ConflictError, SourceError, SpecError, UsageError
-from vsync.planning.steps import DEFAULT_PARTITION
 from vsync.planning.wanted import DataItem, want
-from vsync.schema import MAX_LENGTH, NAME, Collection, DataType, Field, LiveCollection
+from vsync.schema import DEFAULT_PARTITION, MAX_LENGTH, NAME, Collection, DataType, Field, LiveCollection
 from vsync.spec import Secret, Spec, StoreTarget, parse_spec
 
 if TYPE_CHECKING:

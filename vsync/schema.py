@@ -74,6 +74,12 @@ KEY_TYPES = {DataType.INT64, DataType.VARCHAR}
 # Milvus's own rule for names of collections, partitions, fields and aliases; Lite takes more, other servers do not.
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 
+DEFAULT_PARTITION = "_default"
+"""Milvus's own partition: always there, and where rows go that nobody says a partition for."""
+
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+"""The least and the greatest int64 key."""
+
 DYNAMIC_FIELD = "$meta"
 """The name of the column that carries the dynamic field's JSON bytes."""
 

@@ -20,6 +20,7 @@ from vsync.connectors.base import KeyRange
 from vsync.planning.origins import mapping_of
 from vsync.planning.steps import CopyChunk
 from vsync.rows.digest import row_digests
+from vsync.schema import HIGHEST, LOWEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from vsync.planning.steps import Destination
     from vsync.schema import Field
 
-LOWEST, HIGHEST = -(2**63), 2**63 - 1
 READ_AT_ONCE = 10_000
 """Rows: between our keys others may have written any number."""
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from vsync.checking.tally import Odd
 from vsync.connectors.base import KeyRange
+from vsync.schema import HIGHEST, LOWEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,8 +32,6 @@ PARTS = 4
 """Into how many parts a range is cut at a time; they are counted at once."""
 MOST_COUNTS = 4_000
 """From so many counts on, what is counted too often is told by ranges."""
-
-LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 
 @dataclass(slots=True)

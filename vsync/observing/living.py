@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from vsync.connectors.base import Bounds, KeyRange
 from vsync.errors import Problem, SourceError
 from vsync.planning.diff import forces_replacement
-from vsync.planning.steps import DEFAULT_PARTITION
 from vsync.rows import FromColumn, columns_of, take_rows, without_prefix
+from vsync.schema import DEFAULT_PARTITION
 from vsync.spec import OneCollection
 
 if TYPE_CHECKING:

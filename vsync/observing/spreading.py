@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from vsync.connectors.base import KeyRange
 from vsync.errors import Problem, SourceError
-from vsync.schema import NAME, DataType
+from vsync.schema import DEFAULT_PARTITION, NAME, DataType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -104,7 +104,7 @@ def _refuse(named: dict[str, Any], declared: Iterable[str] | None, by: ByValue, 
             what = f"{said}, and {name!r} cannot be the name of a partition"
             hint = 'a name has letters, digits and _, and begins with no digit: write into: "p_{FIELD}", or where:'
             problems.append(Problem(what, place.path, hint))
-        elif declared is not None and name not in {*declared, "_default"}:
+        elif declared is not None and name not in {*declared, DEFAULT_PARTITION}:
             problems.append(
                 Problem(f"{said}, and there is no partition {name}", place.path, "declare it under partitions:")
             )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vsync.planning import known
 from vsync.planning.steps import Change
+from vsync.schema import DEFAULT_PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,6 @@ def copy_change(
         details.append("keys are compared with those there when applied")
     if u.losers:
         details.append(f"{len(u.losers):,} rows more lose a collision of keys and are not copied")
-    into = f" -> {destination.partition}" if destination.partition not in {None, "_default"} else ""
+    into = f" -> {destination.partition}" if destination.partition not in {None, DEFAULT_PARTITION} else ""
     nbytes = round(u.unit.nbytes * rows / u.unit.rows) if u.unit.rows else 0
     return Change("copy", u.unit.address, f"{u.unit.path}{into}", tuple(details), None, rows, nbytes, len(pending))

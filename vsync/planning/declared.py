@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vsync.planning.steps import DEFAULT_PARTITION
-from vsync.schema import Collection
+from vsync.schema import DEFAULT_PARTITION, Collection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

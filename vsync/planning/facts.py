@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vsync.connectors.base import KeyRange
-from vsync.planning.steps import DEFAULT_PARTITION
+from vsync.schema import DEFAULT_PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vsync.planning.steps import Change
+from vsync.schema import DEFAULT_PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,7 +51,7 @@ def _destination(address: str, session: SessionFacts, live: LiveCollection) -> C
     partition = address.partition(".partition.")[2]
     if partition and partition not in (live.schema.partitions or ()):
         return Change("warn", address, "is not there any more")
-    rows = live.partition_rows.get(partition or "_default", live.rows) if live.partition_rows else live.rows
+    rows = live.partition_rows.get(partition or DEFAULT_PARTITION, live.rows) if live.partition_rows else live.rows
     left = session.left
     if not session.done:
         return Change("warn", address, "its rows are not all applied yet: apply goes on")

@@ -15,10 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from vsync.connectors.base import Bounds, Key, KeyRange
 from vsync.errors import Problem, UsageError
-from vsync.schema import Collection, Index
+from vsync.schema import DEFAULT_PARTITION, Collection, Index
 
 FORMAT_VERSION = 1
-DEFAULT_PARTITION = "_default"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from vsync.planning.diff import forces_replacement
 from vsync.planning.inferred import KEY_NAMES, columns, inferred_fields, made_fields, plain_name, said_of
 from vsync.planning.inherit import ATTRIBUTES, as_it_is, take_over, unplaced
 from vsync.planning.rekeying import rekey_of
-from vsync.planning.steps import DEFAULT_PARTITION, Fidelity, destination_address
+from vsync.planning.steps import Fidelity, destination_address
 from vsync.rows import (
     Constant,
     DynamicKey,
@@ -27,7 +27,7 @@ from vsync.rows import (
     infer_field,
     origin_columns,
 )
-from vsync.schema import DYNAMIC_FIELD, MAX_LENGTH, Collection, DataType, Field
+from vsync.schema import DEFAULT_PARTITION, DYNAMIC_FIELD, MAX_LENGTH, Collection, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

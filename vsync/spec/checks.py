@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vsync.schema import DYNAMIC_FIELD, NAME
+from vsync.schema import DEFAULT_PARTITION, DYNAMIC_FIELD, NAME
 from vsync.spec.checks_fields import check_fields, check_index
 from vsync.spec.checks_keys import collision_problems
 from vsync.spec.checks_milvus import by_value_problems, check_copies, check_reading
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from vsync.spec.nodes import Report
 
 _NAME_HINT = "a name has letters, digits and _, begins with no digit, and has 255 characters at the most"
-DEFAULT_PARTITION = "_default"
 
 
 class Checks:

@@ -11,7 +11,7 @@ from vsync.connectors.durable import cannot_write, put, sync_folder
 from vsync.connectors.hdf5.kept import MILVUSDM
 from vsync.errors import Problem, TargetError
 from vsync.faults import passing
-from vsync.schema import NAME
+from vsync.schema import DEFAULT_PARTITION, NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,6 @@ DESCRIPTION = "collection.json"
 DROPPED = "collection.dropped"
 """The description of a collection that is being removed: it says which files are to go."""
 PARTS = ".parts"
-DEFAULT_PARTITION = "_default"
 
 Seen = dict[str, tuple[int, int, int]]
 

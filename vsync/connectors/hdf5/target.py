@@ -22,14 +22,14 @@ from vsync.connectors.hdf5 import place
 from vsync.connectors.hdf5.kept import FORMAT, FORMAT_VERSION, MILVUSDM, KeptFile, names_of
 from vsync.connectors.hdf5.layout import Filters, has_zero, is_text
 from vsync.connectors.hdf5.parts import Parts
-from vsync.connectors.hdf5.place import DEFAULT_PARTITION, DESCRIPTION, PARTS, file_name
+from vsync.connectors.hdf5.place import DESCRIPTION, PARTS, file_name
 from vsync.connectors.hdf5.write import write_file
 from vsync.connectors.runs.reader import RunsReader
 from vsync.connectors.runs.run import STEP
 from vsync.connectors.runs.target import Kept, RunsTarget
 from vsync.errors import LockedError, Problem, StalePlanError, TargetError
 from vsync.faults import passing
-from vsync.schema import DYNAMIC_FIELD, Collection, DataType
+from vsync.schema import DEFAULT_PARTITION, DYNAMIC_FIELD, Collection, DataType
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence

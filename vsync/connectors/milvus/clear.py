@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from vsync.connectors.milvus import ddl, keys
 from vsync.connectors.milvus.capabilities import LITE
 from vsync.connectors.milvus.decode import decode
-from vsync.connectors.milvus.describe import DEFAULT_PARTITION
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
 from vsync.errors import TargetError
+from vsync.schema import DEFAULT_PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

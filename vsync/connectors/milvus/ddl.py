@@ -19,6 +19,7 @@ from vsync.connectors.milvus.failures import (
 )
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
 from vsync.errors import TargetError, TransientError
+from vsync.schema import DEFAULT_PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,7 +148,7 @@ def set_properties(client: Client, name: str, properties: Mapping[str, str]) -> 
 def partitions(client: Client, collection: str) -> list[str]:
     """List the partitions, with Milvus's own ones."""
     if not client.server.holds.partitions:
-        return [describe.DEFAULT_PARTITION]
+        return [DEFAULT_PARTITION]
     request = milvus_pb2.ShowPartitionsRequest(collection_name=collection)
     return list(client.call("ShowPartitions", request, doing=f"describing {collection}").partition_names)
 

@@ -12,14 +12,13 @@ from vsync import times
 from vsync.connectors.milvus.client import pairs
 from vsync.connectors.milvus.codec import NUMBERS
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2, schema_pb2
-from vsync.schema import Collection, DataType, Field, Function, Index
+from vsync.schema import DEFAULT_PARTITION, Collection, DataType, Field, Function, Index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from vsync.connectors.milvus.capabilities import Capabilities
 
-DEFAULT_PARTITION = "_default"
 LITE_ID = "vsync.id"
 """A property that vsync gives collections where the server has no ids: it tells a collection made again."""
 

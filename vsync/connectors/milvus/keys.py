@@ -6,12 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
-from vsync.schema import DataType, Field
+from vsync.schema import HIGHEST, LOWEST, DataType, Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-LOWEST, HIGHEST = -(2**63), 2**63 - 1
 WINDOW = 16_384
 """How many rows a query may answer."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vsync.connectors.milvus import ddl, describe
 from vsync.connectors.milvus.wire import common_pb2, milvus_pb2
-from vsync.schema import LiveCollection
+from vsync.schema import DEFAULT_PARTITION, LiveCollection
 
 if TYPE_CHECKING:
     from vsync.connectors.milvus.client import Client
@@ -45,7 +45,7 @@ def observe(client: Client, name: str, *, count: bool) -> LiveCollection | None:
     indexes = [i for i in ddl.indexes(client, name) if i.state != common_pb2.IndexState.Failed]
     schema = describe.read_collection(answer, holds, ddl.partitions(client, name), indexes)
     key, own = schema.primary, schema.partitions
-    places = [] if own is None else [describe.DEFAULT_PARTITION, *own]
+    places = [] if own is None else [DEFAULT_PARTITION, *own]
     # The embedded server releases everything at each start: being loaded is no state of its own.
     loaded = None if client.folder else ddl.load_state(client, name) == common_pb2.LoadStateLoaded
     rows = ddl.count(client, name, key, None) if count else None

@@ -18,7 +18,7 @@ from vsync.connectors.milvus.failures import GoneError, RefusedError
 from vsync.connectors.milvus.read import MilvusReader
 from vsync.errors import SourceChangedError, SourceError, TargetError, TooLargeError, TransientError
 from vsync.rows import arrow_type
-from vsync.schema import DataType
+from vsync.schema import HIGHEST, DataType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -205,14 +205,14 @@ class MilvusSource:
 
     def _refuse_hidden_key(self, last: Key | None) -> None:
         """Refuse a collection with a row under 2^63-1, which Milvus counts and never gives: it would be lost."""
-        key, highest = self._schema.primary, keys.HIGHEST
-        if key.type is not DataType.INT64 or last == highest or self._client.server.kind == LITE:
+        key = self._schema.primary
+        if key.type is not DataType.INT64 or last == HIGHEST or self._client.server.kind == LITE:
             return
-        if self._reader.count(KeyRange(highest)):
+        if self._reader.count(KeyRange(HIGHEST)):
             raise SourceError(
-                f"there is a row whose {key.name} is {highest}: Milvus counts it, and gives it in no answer",
+                f"there is a row whose {key.name} is {HIGHEST}: Milvus counts it, and gives it in no answer",
                 where=self._locator,
-                hint=f"delete it, or leave it out: `where: {key.name} < {highest}`",
+                hint=f"delete it, or leave it out: `where: {key.name} < {HIGHEST}`",
             )
 
     def _digest(self, found: LiveCollection) -> str:

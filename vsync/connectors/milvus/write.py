@@ -15,6 +15,7 @@ from vsync.connectors.milvus.decode import decode
 from vsync.connectors.milvus.failures import NOT_LOADED, RefusedError
 from vsync.connectors.milvus.wire import milvus_pb2
 from vsync.errors import TargetError, TooLargeError
+from vsync.schema import DEFAULT_PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -113,7 +114,7 @@ class MilvusWriter:
         For servers whose upsert looks in one partition only (``upsert_looks_in_partition_only``). Works
         unloaded on Milvus. Lite forgets partitions when it deletes: keys that others hold go everywhere.
         """
-        others = [name for name in self._partitions() if name != (except_partition or "_default")]
+        others = [name for name in self._partitions() if name != (except_partition or DEFAULT_PARTITION)]
         if not others:
             return
         key, forgets = self._collection.primary, self._client.server.holds.insert_replaces

@@ -19,7 +19,7 @@ from vsync.connectors.runs.run import sorted_by_key
 from vsync.connectors.runs.source import RunsSource
 from vsync.errors import Problem, SourceError, StalePlanError, TargetError, TooLargeError
 from vsync.rows import Rules, arrow_schema, arrow_type, constant
-from vsync.schema import Collection, LiveCollection
+from vsync.schema import DEFAULT_PARTITION, Collection, LiveCollection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from vsync.connectors.runs.run import Run
     from vsync.schema import Field, Index
 
-DEFAULT_PARTITION = "_default"
 WRITERS = 16
 """Each chunk is a file of its own: they do not wait for each other."""
 
