@@ -163,7 +163,7 @@ def make_plan(
 
     finished = saved is not None and view is not None and view.has_finished(target.identity, saved.id)
     frozen = None if finished else saved
-    facts = gather(sources.spec, target, sources, view, choice, saved=frozen, report=report or _silent)
+    facts = gather(sources.spec, target, sources, view, choice, saved=frozen, report=report or silent)
     made = build_plan(sources.spec, facts, choice)
     return replace(made, spec=spec.long(), spec_digest=spec.digest)
 
@@ -222,7 +222,7 @@ def apply(
             journal,
             settings or DefaultSettings(),
             stop or NoStop(),
-            report or _silent,
+            report or silent,
         )
 
 
@@ -335,7 +335,7 @@ def view_of(path: Path) -> Iterator[View | None]:
         yield view
 
 
-def _silent(_event: object) -> None:
+def silent(_event: object) -> None:
     """Report nothing."""
 
 

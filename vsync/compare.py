@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vsync.api import both_ends, state_path, view_of
+from vsync.api import both_ends, silent, state_path, view_of
 from vsync.applying.settings import MAX_DOWNTIME
 from vsync.errors import JournalError, LockedError, UsageError
 from vsync.planning.choice import Choice
@@ -68,7 +68,7 @@ def check(
     from vsync.observing import gather
     from vsync.planning.repair import repair_plan
 
-    say = report or _silent
+    say = report or silent
     choice = choice or Choice()
     drawn_by = secrets.randbelow(2**32) if seed is None else seed
     path = state_path(spec, state)
@@ -123,7 +123,3 @@ def _noting(say: Callable[[Event | Waiting], None], noted: list[Finding]) -> Cal
         say(event)
 
     return hear
-
-
-def _silent(_event: object) -> None:
-    """Report nothing."""

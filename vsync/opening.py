@@ -149,7 +149,7 @@ class Sources:
 
         ``call`` calls what may fail for a moment.
         """
-        again = call or _once
+        again = call or once
         with self._kept(unit.address, unit.path, unit.options, again) as source:
             if unit.key not in self._checked:
                 again(check_unchanged, unit, source)
@@ -164,7 +164,7 @@ class Sources:
         key = json.dumps([address, path, dict(options)])
         with self._lock:
             if key not in self._open:
-                self._open[key] = (call or _once)(self.open, address, path, options)
+                self._open[key] = (call or once)(self.open, address, path, options)
                 living = isinstance(data_of(self.spec, address).source, OneCollection)
                 self._living |= {key} if living else set()
             source = self._open[key]
@@ -194,7 +194,8 @@ class Sources:
             self._databases.clear()
 
 
-def _once(function: Callable[..., Any], *args: Any) -> Any:
+def once(function: Callable[..., Any], *args: Any) -> Any:
+    """Call what may fail for a moment without trying again."""
     return function(*args)
 
 

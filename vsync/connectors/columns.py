@@ -153,6 +153,11 @@ def row_bytes(kind: pa.DataType, width: float = 32) -> float:
         return width + 4
 
 
+def is_loose(kind: pa.DataType) -> bool:
+    """Tell whether a row is of no fixed size."""
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_list(kind))
+
+
 def mean_bytes(array: pa.Array) -> float:
     """Give the size of one row of this array in bytes, from its values, not from how they lie in memory."""
     kind = array.type

@@ -7,11 +7,12 @@ sources still hold.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vsync.applying.settings import TRANSFERS
 from vsync.checking import Checks, Ways, check_sides, mend_of, side_of
 from vsync.checking.findings import Found
+from vsync.opening import once
 from vsync.planning.diff import forces_replacement
 from vsync.planning.known import goes_on
 from vsync.planning.mend import MOST_ROWS, Mend
@@ -73,14 +74,10 @@ def _compared(side: Side, target: Target, sources: Sources, report: Callable[[Ev
             noted.extend(event.findings)
         report(event)
 
-    ways = Ways(target, sources.use, _once, hear, TRANSFERS)
+    # What fails for a moment is not tried again: a plan says so, and is made again.
+    ways = Ways(target, sources.use, once, hear, TRANSFERS)
     (compared,) = check_sides([side], ways, Checks("content"))
     return mend_of(side, compared, noted)
-
-
-def _once(function: Callable[..., Any], *args: Any) -> Any:
-    """Call what may fail for a moment: a plan says so, and is made again."""
-    return function(*args)
 
 
 def _frozen(side: Side, saved: Plan | None) -> Mend | None:

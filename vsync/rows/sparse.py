@@ -6,7 +6,7 @@ import json
 from array import array as typed
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from vsync.rows.buffers import (
 )
 from vsync.rows.route import SAME, Cast, Casted, Route, refusal
 from vsync.rows.scalars import convert, is_number, number_cast
+from vsync.rows.text import refuse_constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from vsync.schema import Field
 
 PAIR = np.dtype([("index", "<u4"), ("value", "<f4")])
+"""One dimension of a sparse vector, as the server has it."""
 MAX_INDEX = 2**32 - 2
 """Milvus takes indices below 2^32 - 1."""
 
@@ -136,7 +138,7 @@ def _from_text(array: pa.Array) -> Casted:
 
 
 def _parsed(raw: bytes) -> list[tuple[int, float]]:
-    made = json.loads(raw.decode(), object_pairs_hook=tuple, parse_constant=_refuse_constant)
+    made = json.loads(raw.decode(), object_pairs_hook=tuple, parse_constant=refuse_constant)
     if not isinstance(made, tuple):
         raise ValueError("a JSON object is expected")  # noqa: TRY004 - the value is wrong, not the program
     if [key for key, _ in made] in (["indices", "values"], ["values", "indices"]):
@@ -162,10 +164,6 @@ def _number(value: Any) -> float:
         return float(value)
     except OverflowError:
         raise ValueError("a number is too large") from None
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _built(array: pa.Array, pairs: _Pairs, findings: list[Finding]) -> Casted:

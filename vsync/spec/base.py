@@ -30,6 +30,12 @@ class Model(BaseModel):
         return written
 
 
+def under_kind(kind: str, path: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Write a place of files in its long form, its kind as the key."""
+    long = to_long(path)
+    return {kind: {"path": long, **to_long(options)} if options else long}
+
+
 def to_long(value: Any) -> Any:
     """Write any value of a spec in its long form; ``${`` is escaped, for it is text here."""
     if isinstance(value, Model | Secret):

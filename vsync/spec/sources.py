@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from vsync.spec.address import check_address, check_path, check_place, without_credentials
-from vsync.spec.base import Model, to_long
+from vsync.spec.base import Model, to_long, under_kind
 from vsync.spec.secret import Secret, check_token
 from vsync.spec.values import Plain, Text, Truth, one_collection, some_text
 from vsync.spec.variables import escape
@@ -63,8 +63,7 @@ class FileSource(Model):
 
     def long(self) -> dict[str, Any]:
         """Write the kind as the key."""
-        path = to_long(self.path)
-        return {self.kind: {"path": path, **to_long(self.options)} if self.options else path}
+        return under_kind(self.kind, self.path, self.options)
 
     @property
     def label(self) -> str:

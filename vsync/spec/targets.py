@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo,
 
 from vsync.connectors.registry import STORE_KINDS
 from vsync.spec.address import check_path, check_place
-from vsync.spec.base import Model, to_long
+from vsync.spec.base import Model, under_kind
 from vsync.spec.sources import Connection
 from vsync.spec.values import Plain, Text
 from vsync.spec.variables import escape
@@ -69,8 +69,7 @@ class StoreTarget(Model):
 
     def long(self) -> dict[str, Any]:
         """Write the kind as the key."""
-        path = to_long(self.path)
-        return {self.kind: {"path": path, **to_long(self.options)} if self.options else path}
+        return under_kind(self.kind, self.path, self.options)
 
 
 def _tag(value: Any) -> str:

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from vsync import schema_json
 from vsync.connectors import columns as cols
-from vsync.connectors.hdf5.layout import PLUGIN_HINT, VALID, can_unpack
+from vsync.connectors.hdf5.layout import DAMAGE, PLUGIN_HINT, VALID, can_unpack, open_file
 from vsync.errors import SourceError
 from vsync.rows import arrow_type
+from vsync.rows.sparse import PAIR
 from vsync.schema import Collection, DataType
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 FORMAT = "vsync_format_version"
 FORMAT_VERSION = 1
 MILVUSDM = "milvusdm"
-CACHE_BYTES = 16 << 20
 
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+_DAMAGE = (*DAMAGE, TypeError)
 
 
 def names_of(collection: Collection, layout: str) -> dict[str, str]:
@@ -49,7 +49,7 @@ class KeptFile:
         self._path = path
         self._lock = threading.Lock()
         try:
-            self._file = h5py.File(path, "r", locking="best-effort", rdcc_nbytes=CACHE_BYTES)
+            self._file = open_file(path)
             self._read_attributes()
             self._file.visititems(self._unpackable)
             self._check_lengths()
@@ -170,7 +170,7 @@ class KeptFile:
     def _sparse(self, path: str, lo: int, hi: int) -> pa.Array:
         ends = self._offsets(f"{path}/indptr", lo, hi)
         first, last = int(ends[0]), int(ends[-1])
-        pairs = np.empty(last - first, np.dtype([("index", "<u4"), ("value", "<f4")]))
+        pairs = np.empty(last - first, PAIR)
         pairs["index"] = self._rows(f"{path}/indices", first, last)
         pairs["value"] = self._rows(f"{path}/data", first, last)
         buffers = [None, _from_zero(ends * pairs.itemsize), pa.py_buffer(pairs.view(np.uint8))]

@@ -19,10 +19,12 @@ import pyarrow as pa
 
 from vsync.connectors import columns as cols
 from vsync.errors import ConflictError
+from vsync.rows.sparse import PAIR
 from vsync.schema import DataType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from vsync.schema import Field
 
@@ -35,8 +37,11 @@ LEAST_BYTES = 1 << 16
 MEAN_BYTES = 64
 """What a row of those is taken for, to tell."""
 
-_PAIR = np.dtype([("index", "<u4"), ("value", "<f4")])
-"""One dimension of a sparse vector, as the server has it."""
+CACHE_BYTES = 16 << 20
+"""How much of a compressed dataset is kept unpacked, per dataset."""
+
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError)
+"""What h5py raises for a file that is damaged: it depends on where the damage is."""
 
 _TEXT = {DataType.VARCHAR, DataType.JSON, DataType.GEOMETRY}
 
@@ -63,6 +68,11 @@ class Filters:
             raise ConflictError(what, hint=hint) from error
         made = plugin.Zstd() if compression == "zstd" else plugin.Bitshuffle(cname="lz4")
         return Filters(dict(made), cut=True)
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a file to be read; raises one of ``DAMAGE`` where it is not whole."""
+    return h5py.File(path, "r", locking="best-effort", rdcc_nbytes=CACHE_BYTES)
 
 
 def can_unpack(dataset: h5py.Dataset) -> bool:
@@ -112,8 +122,8 @@ class Columns:
 
     def _sparse(self, array: pa.Array) -> None:
         lengths, data = cut_bytes(array)
-        pairs = data.view(_PAIR)
-        self._offsets(self._name, "indptr", lengths // _PAIR.itemsize)
+        pairs = data.view(PAIR)
+        self._offsets(self._name, "indptr", lengths // PAIR.itemsize)
         self._add(f"{self._name}/indices", pairs["index"])
         self._add(f"{self._name}/data", pairs["value"])
 

@@ -14,7 +14,7 @@ from vsync.connectors import columns as cols
 from vsync.connectors import files
 from vsync.connectors.base import Bounds, Column, Description
 from vsync.connectors.hdf5.exported import ExportedSource, is_exported
-from vsync.connectors.hdf5.layout import PLUGIN_HINT, can_unpack
+from vsync.connectors.hdf5.layout import DAMAGE, PLUGIN_HINT, can_unpack, open_file
 from vsync.errors import SourceError
 from vsync.schema import NAME
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from vsync.connectors.base import Source
 
-CACHE_BYTES = 16 << 20
-"""How much of a compressed dataset is kept unpacked, per dataset."""
 SAMPLE_ROWS = 256
 """Of strings of variable length, to tell their mean."""
 LAYOUTS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
@@ -33,9 +31,6 @@ LAYOUTS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "MilvusDM": ("embeddings", "embedding", ("ids",)),
 }
 """Known forms: the main dataset, the field it is suggested for, and what else belongs to the form."""
-
-# What h5py raises for a file that is damaged depends on where the damage is.
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +49,15 @@ def open_source(path: Path) -> Source:
     try:
         if not h5py.is_hdf5(path):
             raise SourceError("is not an HDF5 file", where=str(path), hint="is it whole, and of this kind?")
-        file = h5py.File(path, "r", locking="best-effort", rdcc_nbytes=CACHE_BYTES)
-    except _DAMAGE as error:
+        file = open_file(path)
+    except DAMAGE as error:
         raise _damaged(str(path), error) from error
     try:
         if is_exported(file):
             file.close()
             return ExportedSource(path)
         return Hdf5Source(path, file)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         file.close()
         raise _damaged(str(path), error) from error
 
@@ -98,7 +93,7 @@ class Hdf5Source:
                 layout=layout,
                 suggested=suggested,
             )
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _damaged(self._where, error) from error
 
     def cut(self, columns: Sequence[str], chunk_bytes: int) -> list[Bounds]:
@@ -167,7 +162,7 @@ class Hdf5Source:
         where = f"{self._where}:/{one.column.name}"
         try:
             missing = _unwritten(one.dataset, self._path)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _damaged(where, error) from error
         if missing:
             hint = "HDF5 would read zeros there; write the file anew"
@@ -181,7 +176,7 @@ class Hdf5Source:
         except pa.ArrowInvalid as error:
             hint = "strings are UTF-8; write bytes that are no text as uint8 rows or fixed byte strings"
             raise SourceError(f"rows {lo} to {hi}: {error}", where=where, hint=hint) from error
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if not can_unpack(one.dataset):
                 what = f"is compressed by a filter that is not here: {error}"
                 raise SourceError(what, where=where, hint=PLUGIN_HINT) from error
@@ -216,7 +211,7 @@ def _mean(dataset: h5py.Dataset) -> float:
     """Sample the length of strings in bytes; what cannot be read here is told by ``cut``."""
     try:
         sample = dataset[:SAMPLE_ROWS]
-    except _DAMAGE:
+    except DAMAGE:
         return 0.0
     return float(sum(map(len, sample)) / max(1, len(sample)))
 
@@ -270,7 +265,7 @@ def _virtual(dataset: h5py.Dataset, path: Path) -> str | None:
         covered += source.vspace.get_select_npoints()
         if not part.is_file():
             return f"its part {part} is not there"
-        with h5py.File(part, "r", locking="best-effort") as file:
+        with open_file(part) as file:
             there = file.get(source.dset_name)
             if not isinstance(there, h5py.Dataset):
                 return f"its part {part} holds no dataset {source.dset_name}"

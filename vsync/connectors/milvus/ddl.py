@@ -322,9 +322,7 @@ def count(client: Client, collection: str, key: Field, partition: str | None) ->
             raise not_ready(client, f"counting {collection}")
         if state != common_pb2.LoadStateLoaded:
             return None
-    expression = keys.everything(key) if partition is not None else ""
-    question = keys.query(collection, expression, ["count(*)"], partitions=[partition] if partition else [])
-    return keys.counted(ask(client, question, doing=f"counting {collection}"))
+    return count_where(client, collection, keys.everything(key) if partition is not None else "", partition)
 
 
 def ask(client: Client, question: Any, *, doing: str) -> answers.Answer:

@@ -189,7 +189,7 @@ class MilvusSource:
         """Sample the columns of no fixed size, once; the first rows in the order of their keys, if the server can."""
         if self._sizes is None:
             schema = self._schema
-            loose = [f for f in schema.columns if _is_loose(arrow_type(f))]
+            loose = [f for f in schema.columns if cols.is_loose(arrow_type(f))]
             self._sizes = self._sampled([schema.primary, *(f for f in loose if not f.primary)]) if loose else {}
         return self._sizes
 
@@ -230,7 +230,3 @@ def _noting(blocks: Iterator[pa.Array], last: list[Key]) -> Iterator[pa.Array]:
     for block in blocks:
         last[:] = [block[-1].as_py()]
         yield block
-
-
-def _is_loose(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_list(kind))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vsync.connectors.base import Bounds, KeyRange
-from vsync.connectors.columns import mean_bytes
+from vsync.connectors.columns import is_loose, mean_bytes
 from vsync.connectors.columns import row_bytes as row_bytes_of
 from vsync.connectors.runs.run import STEP, Span, below, key_at, locate, span_of
 from vsync.rows import arrow_schema
@@ -94,8 +94,7 @@ class RunsReader:
         """Count the rows of a range."""
         if self._where is not None:
             return sum(rows.num_rows for rows in self.scan(keys, [self._key]))
-        spans = [span_of(run, age, keys) for age, run in enumerate(self._runs)]
-        return sum(_count(block) for block in in_blocks(spans, STEP))
+        return sum(_count(block) for block in in_blocks(self._spans(keys), STEP))
 
     def pieces(self, step: int) -> list[Bounds]:
         """Cut where runs begin, without a look at keys; nothing where they overlap or are much larger than ``step``.
@@ -117,7 +116,7 @@ class RunsReader:
         """Tell how large a row is, about."""
         unknown = [f for f in fields if f not in self._sizes]
         self._sizes |= {f: row_bytes_of(self._schema.field(f).type) for f in unknown}
-        loose = [f for f in unknown if _is_loose(self._schema.field(f).type)]
+        loose = [f for f in unknown if is_loose(self._schema.field(f).type)]
         for rows in self._sampled(loose) if loose else ():
             self._sizes |= {f: max(self._sizes[f], mean_bytes(rows.column(f))) for f in loose}
         return sum(self._sizes[f] for f in fields)
@@ -151,11 +150,6 @@ class RunsReader:
         return pa.RecordBatch.from_arrays(
             [pa.array([], self._schema.field(f).type) for f in fields], names=list(fields)
         )
-
-
-def _is_loose(kind: pa.DataType) -> bool:
-    """Tell whether a row is of no fixed size."""
-    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_list(kind))
 
 
 def one_behind_the_other(runs: Sequence[AnyRun]) -> list[AnyRun] | None:
