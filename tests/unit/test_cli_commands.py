@@ -17,7 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from vsync import cli
+from vsync.applying.events import Waiting
 from vsync.errors import TransientError
+from vsync.report.findings import CheckReport
+from vsync.report.progress import ProgressReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -415,3 +418,13 @@ def test_what_needs_no_data_loads_no_vendor(folder: Path, words: list[str]) -> N
     loaded = set(json.loads(done.stderr.splitlines()[-1]))
     assert "vsync.cli" in loaded
     assert not loaded & {"pymilvus", "milvus_lite", "grpc", "h5py", "faiss", "pyarrow", "numpy", "pandas"}
+
+
+@pytest.mark.parametrize("report", [ProgressReport(0), CheckReport(0, None, as_json=False)], ids=["apply", "check"])
+def test_several_requests_that_wait_are_told_by_one_line(
+    report: ProgressReport | CheckReport, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with report:
+        for attempt in (1, 2):
+            report(Waiting("it is away\nand more", attempt, 0.5))
+    assert capfd.readouterr().err == "  waiting for the target: it is away; attempt 1, again in 0.5 s\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from typing_extensions import Self
 
 from vsync.report.console import console
+from vsync.report.words import waiting_line
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from vsync.applying.events import Waiting
+
+WAITING_SECONDS = 5.0
+"""How often at most it is said that the target is waited for: several requests wait at the same time."""
 
 
 class Bars:
@@ -21,6 +28,7 @@ class Bars:
         out = console(stderr=True)
         self._bars = drawn and out.is_terminal
         self._every, self._said = every, time.monotonic()
+        self._waited = -math.inf
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=32),
@@ -42,6 +50,12 @@ class Bars:
 
     def _say(self, text: str) -> None:
         self._progress.console.print(text)
+
+    def _say_waiting(self, event: Waiting) -> None:
+        """Say that the target is waited for, where that was not said a moment ago."""
+        if time.monotonic() - self._waited >= WAITING_SECONDS:
+            self._waited = time.monotonic()
+            self._say(f"  {waiting_line(event)}")
 
     def _say_sometimes(self, text: str) -> None:
         """Say it where there are no bars, and nothing was said for a while."""

@@ -115,12 +115,11 @@ class CheckReport(Bars):
                     self._task = None
                 if self._as_json:
                     say("compared", **asdict(event), differences=event.differences)
-            case Waiting(reason, attempt, seconds):
+            case Waiting():
                 if self._as_json:
                     say_event(event)
                 else:
-                    why = reason.splitlines()[0]
-                    self._say(f"  waiting for the target: {why}; attempt {attempt}, again in {seconds:.1f} s")
+                    self._say_waiting(event)
 
     def _keep(self, findings: Sequence[f.Finding]) -> None:
         for finding in findings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
@@ -15,9 +14,6 @@ from vsync.report.words import duration, many, settled_line, size
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
-
-WAITING_SECONDS = 5.0
-"""How often at most it is said that the target is waited for: several requests wait at the same time."""
 
 RATE_SECONDS = 30.0
 """The window that the rate and so the ETA are taken over: long enough to be steady."""
@@ -50,7 +46,6 @@ class ProgressReport(Bars):
         self._rate = _Rate()
         self._total = e.RunBegan(0, 0, 0, 0, 0)
         self._rows = self._written = self._bytes = self._chunks = 0
-        self._waited = -math.inf
         self._task: TaskID | None = None
         self._step: TaskID | None = None
 
@@ -80,7 +75,7 @@ class ProgressReport(Bars):
             case e.ChunkFailed(address, n):
                 self._say(f"  {address} chunk {n} failed")
             case e.Waiting():
-                self._wait(event)
+                self._say_waiting(event)
             case e.Stopping(in_flight):
                 self._say(
                     f"  finishing {many(in_flight, 'chunk')}, starting none "
@@ -103,13 +98,6 @@ class ProgressReport(Bars):
             self._step = None
             if not event.text.startswith(("verify", "recount")):  # the balance is said
                 self._say(f"  {event.text}")
-
-    def _wait(self, event: e.Waiting) -> None:
-        if time.monotonic() - self._waited < WAITING_SECONDS:
-            return
-        self._waited = time.monotonic()
-        why = event.reason.splitlines()[0]
-        self._say(f"  waiting for the target: {why}; attempt {event.attempt}, again in {event.seconds:.1f} s")
 
     def _begin(self, event: e.RunBegan) -> None:
         self._total = event

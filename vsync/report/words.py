@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from vsync.api import Refreshed, Status
-    from vsync.applying.events import Settled
+    from vsync.applying.events import Settled, Waiting
     from vsync.planning.steps import Change, Plan
 
 Line = tuple[str, str]
@@ -150,6 +150,12 @@ def settled_line(s: Settled) -> str:
     if s.surplus:
         verdict = f"{s.surplus:,} more, from others" if s.balanced else f"SHOULD BE {s.expected:,}"
     return f"{s.destination}: {read}; holds {many(s.left, 'row')}, {verdict}"
+
+
+def waiting_line(event: Waiting) -> str:
+    """Say that the target is waited for, and why: the first line of what it said."""
+    why = event.reason.splitlines()[0]
+    return f"waiting for the target: {why}; attempt {event.attempt}, again in {event.seconds:.1f} s"
 
 
 def applied_lines(settled: Sequence[Settled]) -> Iterator[Line]:
