@@ -140,6 +140,14 @@ def kill_on_the_way(folder: Path, chance: random.Random, most_events: int, *word
     return code == -9
 
 
+def killed_at(folder: Path, point: str, *words: str) -> None:
+    """Apply in a process of its own, which dies at this fault point, ``NAME:N``."""
+    given = command(["apply", "--auto-approve", *words])
+    environ = {**os.environ, "VSYNC_FAULT": point}
+    done = subprocess.run(given, cwd=folder, env=environ, capture_output=True, timeout=SECONDS, check=False)
+    assert done.returncode == -signal.SIGKILL, done
+
+
 def apply_with_kills(folder: Path, seed: int, kills: int, most_events: int, *words: str) -> tuple[int, Done]:
     """Apply until it is finished, killed so many times on the way; gives the kills that hit, and the last run."""
     import random

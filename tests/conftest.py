@@ -5,7 +5,9 @@
 - ``s3``: one SeaweedFS for the session; ``bucket``: an empty place in it, as ``s3://BUCKET/PREFIX``, and what the
   environment says to reach it.
 - ``lite_path``: a path for an embedded Milvus Lite of one test, given back at the test's end.
-- ``target``: an empty database of one test, once on each of the three; ``source``: another one beside it.
+- ``target``: an empty database of one test, once on each of the three; ``source``: another one beside it; ``ends``:
+  both, and the folder of the spec that copies.
+- ``forks``: processes that have vsync's imports behind them, to be killed.
 
 Where Milvus 2.3.5 or SeaweedFS cannot run, their tests are skipped and the summary says so in red. In CI on Linux
 x86-64 they fail.
@@ -29,7 +31,10 @@ from servers import LiteServer, MilvusServer, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.context import ForkServerContext
     from pathlib import Path
+
+    from milvus_sources import Ends
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 QUICK_ON_LITE = pytest.mark.parametrize(
@@ -128,6 +133,20 @@ def source(target: Endpoint, request: pytest.FixtureRequest, tmp_path: Path) -> 
         return
     with fresh_database(request.getfixturevalue(_SERVERS[target.kind])) as database:
         yield target._replace(database=database)
+
+
+@pytest.fixture
+def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
+    from milvus_sources import Ends
+
+    return Ends(source, target, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def forks() -> ForkServerContext:
+    from chaos import forked
+
+    return forked.context()
 
 
 @pytest.fixture

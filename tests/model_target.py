@@ -20,7 +20,7 @@ from vsync.connectors import files
 from vsync.connectors.base import Acked, Bounds, Column, Description, Fingerprint, KeyRange, Loss
 from vsync.errors import Problem, SourceChangedError, SourceError, TargetError, TooLargeError, TransientError
 from vsync.rows import Rules, arrow_type
-from vsync.schema import Collection, Index, LiveCollection
+from vsync.schema import Collection, DataType, Field, Index, LiveCollection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -507,6 +507,29 @@ def _within(key: Any, keys: KeyRange) -> bool:
 def plain(column: pa.Array) -> list[Any]:
     """Give values that can be compared and counted."""
     return [tuple(v) if isinstance(v, list) else v for v in column.to_pylist()]
+
+
+def data_row(key: int) -> Row:
+    """Give the row that the data brings under a key, without the key."""
+    return (float(key), float(key)), key * 10
+
+
+def filled(keys: set[int], rare: Callable[[int], bool]) -> Server:
+    """Give a server that holds somebody's rows under these keys, the ``rare`` ones in a partition of that name."""
+    server = Server()
+    if keys:
+        fields = (
+            Field("id", DataType.INT64, primary=True),
+            Field("vector", DataType.FLOAT_VECTOR, dim=2),
+            Field("number", DataType.INT64),
+        )
+        table = server.create(Collection("words", fields))
+        table.schema = replace(table.schema, indexes=(Index("vector", "AUTOINDEX"),))
+        table.loaded = True
+        table.rows = {"_default": [], "rare": []}
+        for key in sorted(keys):
+            table.rows["rare" if rare(key) else "_default"].append((key, (-1.0, -1.0), -1))
+    return server
 
 
 def _live(table: Table, *, count: bool) -> LiveCollection:

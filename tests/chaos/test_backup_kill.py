@@ -12,7 +12,6 @@ import applies
 import glove
 import pytest
 import reader
-from chaos import forked
 from chaos.forked import Mortal
 from milvus_sources import Ends, make
 
@@ -26,11 +25,6 @@ ROWS = glove.rows(0, 3_000)
 WORDS = {"_default": ROWS[:1_000], "rare": ROWS[1_000:]}
 CHUNK = "16KiB"
 KILLS, FEWEST = 10, 7
-
-
-@pytest.fixture(scope="module")
-def forks() -> ForkServerContext:
-    return forked.context()
 
 
 @pytest.fixture

@@ -35,11 +35,6 @@ OWN = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def forks() -> ForkServerContext:
-    return forked.context()
-
-
 def write(folder: Path, rows: dict[str, glove.Rows], compression: str) -> None:
     """Write the data and its spec: the files are made equal to it, that of the rare ones by replacing all of them."""
     for partition, some in rows.items():

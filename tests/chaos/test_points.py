@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import glove
 import pytest
 import reader
-from chaos import forked, points, tally
+from chaos import points, tally
 from chaos.content import Compared, compare
 from chaos.interruption import LOSS, REOPENED, Interruption, Passed, Recorded, choose
 from chaos.lane import Lane
@@ -40,11 +40,6 @@ COVERING = (
     Shape("varchar", "upsert", "others", bad="skip"),
     Shape("int64", "overwrite", "reindexed"),
 )
-
-
-@pytest.fixture(scope="module")
-def forks() -> ForkServerContext:
-    return forked.context()
 
 
 def point(name: str, passing: int = 1) -> Interruption:

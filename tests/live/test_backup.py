@@ -16,16 +16,10 @@ from milvus_sources import Ends, make
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Endpoint
 
 ROWS = glove.rows(1_000, 5_000)
 WORDS = {"_default": ROWS[:2_000], "rare": ROWS[2_000:]}
 SMALL = "40KiB"
-
-
-@pytest.fixture
-def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
-    return Ends(source, target, tmp_path)
 
 
 def backup(ends: Ends, *words: str, code: int = 0) -> applies.Done:

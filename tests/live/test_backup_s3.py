@@ -12,18 +12,11 @@ from milvus_sources import Ends, make
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
-    from conftest import Endpoint
     from s3_server import S3Server
 
 ROWS = glove.rows(0, 2_000)
 WORDS = {"_default": ROWS[:1_000], "rare": ROWS[1_000:]}
-
-
-@pytest.fixture
-def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
-    return Ends(source, target, tmp_path)
 
 
 def acked(process: subprocess.Popen[bytes], chunks: int) -> None:

@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 import reader
 from conftest import QUICK_ON_LITE
-from milvus_sources import Ends
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from conftest import Endpoint
+    from milvus_sources import Ends
     from pymilvus import MilvusClient
 
 ROWS = 1_200
@@ -26,11 +23,6 @@ collections:
     write: WRITE
     data: [{from: {milvus: {at: old, collection: books}}, into: "INTO"}]
 """
-
-
-@pytest.fixture
-def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
-    return Ends(source, target, tmp_path)
 
 
 def row(n: int, year: int) -> dict[str, Any]:

@@ -21,11 +21,6 @@ WORDS = {"_default": ROWS[:200], "common": ROWS[200:350], "rare": ROWS[350:]}
 COPY = "collections: {words: {data: [{from: {milvus: {at: old, collection: words}}}]}}\n"
 
 
-@pytest.fixture
-def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
-    return Ends(source, target, tmp_path)
-
-
 def copied_and_again_tomorrow(ends: Ends) -> None:
     with ends.old() as client:
         make(client, "words", WORDS)

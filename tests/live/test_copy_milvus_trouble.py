@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +37,6 @@ def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
     return made
 
 
-def killed_at(folder: Path, point: str, *words: str) -> None:
-    """Apply in a process of its own, which dies at this fault point."""
-    given = applies.command(["apply", "--auto-approve", *words])
-    environ = {**os.environ, "VSYNC_FAULT": point}
-    done = subprocess.run(given, cwd=folder, env=environ, capture_output=True, timeout=applies.SECONDS, check=False)
-    assert done.returncode == -signal.SIGKILL, done
-
-
 def cuts(folder: Path) -> dict[tuple[str, int], tuple[Any, ...]]:
     """Read from the state how units were cut."""
     with closing(sqlite3.connect(folder / ".vsync" / "vsync.db")) as db:
@@ -59,7 +48,7 @@ def cuts(folder: Path) -> dict[tuple[str, int], tuple[Any, ...]]:
 def test_an_interrupted_copy_goes_on_with_the_same_cut(ends: Ends, point: str) -> None:
     folder = ends.folder
     request = "Insert" if ends.target.kind.startswith("lite") else "Upsert"
-    killed_at(folder, point.replace("INSERT", request))
+    applies.killed_at(folder, point.replace("INSERT", request))
     known = cuts(folder)
     before, behind = glove.rows(0, 2), glove.rows(9_000, 9_003)
     with ends.old() as client:
@@ -97,7 +86,7 @@ def test_a_saved_plan_brings_what_was_added_behind_the_last_chunk(ends: Ends, po
     behind = glove.rows(9_000, 12_000)
     with ends.old() as client:
         reader.insert(client, "words", behind, "rare")
-    killed_at(folder, point, "saved.json")
+    applies.killed_at(folder, point, "saved.json")
     with ends.old() as client:
         reader.insert(client, "words", glove.rows(20_000, 20_002), "rare")
     applies.apply(folder, "saved.json")
@@ -118,7 +107,7 @@ def test_a_collection_that_was_made_again_is_another_one(ends: Ends) -> None:
     done = applies.apply(folder, "saved.json", code=4)
     assert "the saved plan is stale" in done.problems
     assert "words" in done.problems
-    killed_at(folder, "journal.sent.after:2")
+    applies.killed_at(folder, "journal.sent.after:2")
     newest = {"_default": ROWS[:60]}
     with ends.old() as client:
         client.drop_collection("words")

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import applies
 import glove
-import pytest
 import reader
-from conftest import QUICK_ON_LITE, Endpoint
+from conftest import QUICK_ON_LITE
 from milvus_sources import Ends, make
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROWS = glove.rows(2_000, 2_400)
 MOST = 6
@@ -28,11 +22,6 @@ collections:
     on_bad_row: WHAT
     data: [{from: {milvus: {at: old, collection: words}}}]
 """
-
-
-@pytest.fixture
-def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
-    return Ends(source, target, tmp_path)
 
 
 @QUICK_ON_LITE

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import stat
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import applies
@@ -14,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import reader
-from conftest import QUICK_ON_LITE, QUICK_WHEN_EMBEDDED, Endpoint
+from conftest import QUICK_ON_LITE, QUICK_WHEN_EMBEDDED
 from milvus_sources import Ends, make
 
 if TYPE_CHECKING:
@@ -36,11 +33,6 @@ collections:
       - {{from: {{milvus: {{at: old, collection: a}}}}}}
       - {{name: other, from: {{milvus: {{at: old, collection: b}}}}}}
 """
-
-
-@pytest.fixture
-def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
-    return Ends(source, target, tmp_path)
 
 
 def make_texts(client: MilvusClient, name: str, rows: glove.Rows, length: int = 100) -> None:
@@ -67,14 +59,6 @@ def with_prefix(prefix: str, rows: Content) -> Content:
     return {f"{prefix}{key}": row for key, row in rows.items()}
 
 
-def killed_at(folder: Path, point: str, *words: str) -> None:
-    """Apply in a process of its own, which dies at this fault point."""
-    given = applies.command(["apply", "--auto-approve", *words])
-    environ = {**os.environ, "VSYNC_FAULT": point}
-    done = subprocess.run(given, cwd=folder, env=environ, capture_output=True, timeout=applies.SECONDS, check=False)
-    assert done.returncode == -signal.SIGKILL, done
-
-
 def held_texts(ends: Ends, expected: Content) -> None:
     with ends.new() as client:
         reader.assert_holds(client, "all", expected)
@@ -91,7 +75,7 @@ def test_all_keys_get_the_name_of_where_they_are_from(ends: Ends) -> None:
     assert "a: is put before each key" in said
     assert "other: is put before each key" in said
     assert "varchar(11)" in said
-    killed_at(folder, "journal.acked.before:4")
+    applies.killed_at(folder, "journal.acked.before:4")
     done = applies.apply(folder)
     assert [s["left"] for s in done.of("settled")] == [550]
     expected = with_prefix("a:", A.by_id()) | with_prefix("other:", B.by_id())
@@ -243,7 +227,7 @@ def test_rows_get_new_keys_and_a_file_says_which(ends: Ends, *, texts: bool) -> 
         "ids.gather.before:1",
         "ids.gather.after:1",
     ):
-        killed_at(folder, point)
+        applies.killed_at(folder, point)
     done = applies.vsync(folder, "apply", "--auto-approve")
     assert done.code == 0, done.err
     (path,) = files_of(folder)
@@ -262,7 +246,7 @@ def test_rows_get_new_keys_and_a_file_says_which(ends: Ends, *, texts: bool) -> 
         client.load_collection("all")
         client.delete("all", ids=lost)
         client.flush("all")
-    killed_at(folder, "ids.put.after:1")
+    applies.killed_at(folder, "ids.put.after:1")
     applies.apply(folder)
     newer = assert_renumbered(ends, expected)
     assert newer != new
@@ -278,7 +262,7 @@ def test_keys_of_files_are_told_where_the_server_makes_new_ones(ends: Ends) -> N
     mapped = "map: {ids: ids, vector: vectors, word: words}"
     data = f"data: [{{from: a.h5, {mapped}}}, {{from: b.parquet, {mapped}}}]"
     ends.spec(f"collections: {{all: {{on_collision: renumber, {data}}}}}\n")
-    killed_at(folder, "ids.put.after:2")
+    applies.killed_at(folder, "ids.put.after:2")
     applies.apply(folder)
     with ends.new() as client:
         described = client.describe_collection("all")
@@ -302,7 +286,7 @@ def test_collections_of_the_same_fields_each_go_on_where_they_stopped(ends: Ends
         make(client, "a", {"_default": first})
         make(client, "b", {"_default": then})
     ends.spec(MERGE.format(policy=policy, write="append"))
-    killed_at(ends.folder, "journal.acked.before:12")  # the first is there, and a part of the second
+    applies.killed_at(ends.folder, "journal.acked.before:12")  # the first is there, and a part of the second
     done = applies.apply(ends.folder)
     assert [(s["written"], s["left"]) for s in done.of("settled")] == [(450, 450)]
     if policy == "renumber":
@@ -330,7 +314,7 @@ def test_keys_with_a_prefix_are_kept_in_files_and_come_back(ends: Ends, to: str)
     ends.spec(MERGE.format(policy="prefix", write="mirror").replace("    write:", f"    {fields}\n    write:"))
     text = spec.read_text()
     spec.write_text("\n".join(f"target: {to}" if line[:7] == "target:" else line for line in text.split("\n")))
-    killed_at(folder, "journal.acked.before:4")
+    applies.killed_at(folder, "journal.acked.before:4")
     assert [s["left"] for s in applies.apply(folder).of("settled")] == [550]
     new = glove.rows(7, 10)
     with ends.old() as client:

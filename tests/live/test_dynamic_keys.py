@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import applies
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 import reader
-from milvus_sources import Ends
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Endpoint
+    from milvus_sources import Ends
     from pymilvus import MilvusClient
 
 ROWS = 300
@@ -44,11 +42,6 @@ collections:
       - from: {milvus: {at: old, collection: goods}}
         map: {price: $meta.price, label: $meta.label, sizes: $meta.sizes, $meta: {was: $meta.origin, of: {const: 1}}}
 """
-
-
-@pytest.fixture
-def ends(source: Endpoint, target: Endpoint, tmp_path: Path) -> Ends:
-    return Ends(source, target, tmp_path)
 
 
 def vector(n: int) -> list[float]:

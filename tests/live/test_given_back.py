@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from typing import TYPE_CHECKING
 
 import applies
@@ -41,21 +38,13 @@ def write_spec(folder: Path, target: Endpoint, *, metric: str = "L2", length: in
     (folder / "vsync.yaml").write_text(text.replace("METRIC", metric).replace("LENGTH", str(length)))
 
 
-def killed_at(folder: Path, point: str, *words: str) -> None:
-    """Apply in a process of its own, which dies when it passes this fault point for the first time."""
-    given = applies.command(["apply", "--auto-approve", *words])
-    environ = {**os.environ, "VSYNC_FAULT": f"{point}:1"}
-    done = subprocess.run(given, cwd=folder, env=environ, capture_output=True, timeout=applies.SECONDS, check=False)
-    assert done.returncode == -signal.SIGKILL, done
-
-
 @SERVED
 def test_a_collection_that_was_loaded_is_loaded_again(tmp_path: Path, target: Endpoint) -> None:
     glove.write_hdf5(tmp_path / "words.h5", glove.rows(0, 200))
     write_spec(tmp_path, target)
     applies.apply(tmp_path)
     write_spec(tmp_path, target, metric="COSINE")
-    killed_at(tmp_path, "request.DropIndex.after")
+    applies.killed_at(tmp_path, "request.DropIndex.after:1")
     with reader.client_of(target) as client:
         if target.kind == "milvus-2.3.5":  # served Lite calls it loaded without an index too
             assert client.get_load_state("words")["state"].name == "NotLoad"
@@ -75,7 +64,7 @@ def test_an_alias_of_somebody_elses_survives_a_replacement(tmp_path: Path, targe
     with reader.client_of(target) as client:
         client.create_alias("words", alias)
     write_spec(tmp_path, target, length=600)
-    killed_at(tmp_path, "request.DropCollection.after", "--allow-destroy", "collection.words")
+    applies.killed_at(tmp_path, "request.DropCollection.after:1", "--allow-destroy", "collection.words")
     applies.apply(tmp_path)
     with reader.client_of(target) as client:
         assert reader.count(client, alias) == 200

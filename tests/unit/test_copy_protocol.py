@@ -21,7 +21,7 @@ import pytest
 import stamina
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from model_target import Faults, ModelReader, ModelTarget, ModelWriter, Server, Table
+from model_target import Faults, ModelReader, ModelTarget, ModelWriter, Server, data_row, filled
 from mortal import apply_once, apply_until_done, make_plan, quiet
 
 from vsync.applying.run import carry_out
@@ -29,7 +29,6 @@ from vsync.applying.settings import Settings, Stop
 from vsync.errors import MismatchError, TransientError
 from vsync.opening import Sources
 from vsync.planning.choice import Choice
-from vsync.schema import Collection, DataType, Field, Index
 from vsync.spec import parse_spec
 from vsync.state.journal import Journal
 from vsync.state.view import View
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vsync.connectors.base import Acked
+    from vsync.schema import Collection
     from vsync.spec import Spec
 
 ROWS = 40
@@ -85,32 +85,6 @@ def spec_of(folder: Path, write: str, *, auto_id: bool, chunk_rows: int, exclusi
     return parse_spec(text, folder=folder, environ={})
 
 
-def data_row(key: int) -> tuple[Any, ...]:
-    return (float(key), float(key)), key * 10
-
-
-def filled(keys: set[int]) -> Server:
-    """Give a server that holds somebody's rows under these keys."""
-    server = Server()
-    if keys:
-        fields = (
-            Field("id", DataType.INT64, primary=True),
-            Field("vector", DataType.FLOAT_VECTOR, dim=2),
-            Field("number", DataType.INT64),
-        )
-        table = server.create(Collection("words", fields))
-        table.schema = Collection(**{**_fields(table), "indexes": (Index("vector", "AUTOINDEX"),)})
-        table.loaded = True
-        # Some where the data puts them, some in the other partition.
-        table.rows["rare"] = [(k, (-1.0, -1.0), -1) for k in sorted(keys) if k % 2]
-        table.rows["_default"] = [(k, (-1.0, -1.0), -1) for k in sorted(keys) if not k % 2]
-    return server
-
-
-def _fields(table: Table) -> dict[str, Any]:
-    return {name: getattr(table.schema, name) for name in Collection.__dataclass_fields__}
-
-
 def check_finished(spec: Spec, server: Server, state: Path, choice: Choice) -> None:
     with closing(View(state)) as view:
         again = make_plan(spec, ModelTarget(server), view, choice)
@@ -136,7 +110,8 @@ def test_each_key_is_there_once_whatever_dies_when(
     folder: Path, write: str, there: set[int], fates: list[str], kills: set[int], chunk_rows: int
 ) -> None:
     spec = spec_of(folder, write, auto_id=False, chunk_rows=chunk_rows)
-    server, faults = filled(there), Faults(list(fates), set(kills))
+    # Some where the data puts them, some in the other partition.
+    server, faults = filled(there, rare=lambda key: key % 2 == 1), Faults(list(fates), set(kills))
     choice = Choice(allow_destroy=("collection.words", "collection.words.partition.rare"))
     with tempfile.TemporaryDirectory() as name:
         state = Path(name) / "state.db"

@@ -11,7 +11,6 @@ import glove
 import h5py
 import numpy as np
 import pytest
-from chaos import forked
 from chaos.forked import Mortal
 
 if TYPE_CHECKING:
@@ -149,11 +148,6 @@ def test_a_flipped_bit_is_found_by_the_checksum(tmp_path: Path) -> None:
     done = applies.vsync(tmp_path, "check", "--full")
     assert done.code == 1
     assert str(file) in done.err
-
-
-@pytest.fixture(scope="module")
-def forks() -> ForkServerContext:
-    return forked.context()
 
 
 def test_data_that_goes_back_to_what_was_half_written_is_written_whole(

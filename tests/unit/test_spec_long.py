@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vsync import schema
 from vsync.schema import DataType
-from vsync.spec import Connection, FieldSpec, FileSource, IndexSpec, MapFrom, Spec, load_spec, parse_spec
+from vsync.spec import FieldSpec, FileSource, IndexSpec, MapFrom, Spec, load_spec, parse_spec
 
 EVERYTHING = """\
 version: 1
@@ -50,11 +50,6 @@ collections:
 """
 
 
-def milvus(spec: Spec) -> Connection:
-    assert spec.target.connection is not None
-    return spec.target.connection
-
-
 def parse(text: str, **variables: str) -> Spec:
     return parse_spec(text, folder=Path("/spec"), variables=variables, environ={})
 
@@ -66,9 +61,9 @@ def short(target: str, collections: str = "{a: {from: x.h5}}", more: str = "") -
 def test_everything_is_there() -> None:
     spec = parse(EVERYTHING)
     words = spec.collections["words"]
-    assert milvus(spec).label == "http://localhost:19530"
-    assert milvus(spec).database == "default"
-    assert not milvus(spec).is_lite
+    milvus = spec.target.connection
+    assert milvus is not None
+    assert (milvus.label, milvus.database, milvus.is_lite) == ("http://localhost:19530", "default", False)
     assert spec.defaults.chunk_bytes == 8 * 2**20
     assert words.fields is not None
     assert words.fields["vector"].to_field("vector") == schema.Field("vector", DataType.FLOAT_VECTOR, dim=50)

@@ -21,12 +21,11 @@ import pytest
 import stamina
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_target import Faults, KilledError, ModelTarget, Server
+from model_target import Faults, KilledError, ModelTarget, Server, data_row, filled
 
 from vsync import api
 from vsync.errors import ConflictError, JournalError, TransientError
 from vsync.planning.choice import Choice
-from vsync.schema import Collection, DataType, Field, Index
 from vsync.spec import parse_spec
 from vsync.state.doctor import restore
 from vsync.state.file import backup_of
@@ -80,31 +79,9 @@ def spec_of(folder: Path, write: str, *, auto_id: bool = False, into: str | None
     return parse_spec(text, folder=folder, environ={})
 
 
-def row(key: int) -> tuple[Any, ...]:
-    return (float(key), float(key)), key * 10
-
-
-def filled(keys: set[int]) -> Server:
-    """Give a server that holds somebody's rows under these keys."""
-    server = Server()
-    if keys:
-        schema = Collection(
-            "words",
-            (
-                Field("id", DataType.INT64, primary=True),
-                Field("vector", DataType.FLOAT_VECTOR, dim=2),
-                Field("number", DataType.INT64),
-            ),
-            indexes=(Index("vector", "AUTOINDEX"),),
-        )
-        table = server.create(schema)
-        table.schema = Collection(
-            **{n: getattr(table.schema, n) for n in Collection.__dataclass_fields__} | {"indexes": schema.indexes}
-        )
-        table.loaded = True
-        table.rows["rare"] = [(k, (-1.0, -1.0), -1) for k in sorted(keys) if k >= ROWS]
-        table.rows["_default"] = [(k, (-1.0, -1.0), -1) for k in sorted(keys) if k < ROWS]
-    return server
+def _in_rare(key: int) -> bool:
+    """Tell where the data puts a key."""
+    return key >= ROWS
 
 
 @dataclass(slots=True)
@@ -203,7 +180,7 @@ def test_with_keys_of_our_own_it_converges(
 ) -> None:
     spec = spec_of(folder, write)
     with tempfile.TemporaryDirectory() as name:
-        world = World(filled(there), Path(name) / "state.db", Faults(list(fates), set(kills)), backup)
+        world = World(filled(there, rare=_in_rare), Path(name) / "state.db", Faults(list(fates), set(kills)), backup)
         world.apply_until_done(spec)
         world.lose_the_journal()
         result = world.apply_until_done(spec)
@@ -213,7 +190,7 @@ def test_with_keys_of_our_own_it_converges(
     world.server.land(all_of_them=True)
     kept = there if write == "append" else there - set(range(2 * ROWS)) if write == "upsert" else set()
     expected: dict[int, tuple[Any, ...]] = dict.fromkeys(kept, ((-1.0, -1.0), -1))
-    expected |= {key: row(key) for key in range(2 * ROWS) if key not in kept}
+    expected |= {key: data_row(key) for key in range(2 * ROWS) if key not in kept}
     assert max(world.server.keys("words").values()) == 1
     assert {r[0]: r[1:] for rows in world.server.tables["words"].rows.values() for r in rows} == expected
 
@@ -225,7 +202,7 @@ def test_with_keys_of_our_own_a_killed_apply_goes_on_from_its_backup(
 ) -> None:
     there = set(range(0, 2 * ROWS, 7))
     with tempfile.TemporaryDirectory() as name:
-        world = World(filled(there), Path(name) / "state.db", Faults(list(fates)), backup, later)
+        world = World(filled(there, rare=_in_rare), Path(name) / "state.db", Faults(list(fates)), backup, later)
         with stamina.set_testing(testing=True, attempts=2, cap=True), suppress(KilledError, TransientError):
             world.apply(spec_of(folder, "append"))
         world.lose_the_journal()
@@ -234,7 +211,7 @@ def test_with_keys_of_our_own_a_killed_apply_goes_on_from_its_backup(
     world.server.land(all_of_them=True)
     assert max(world.server.keys("words").values()) == 1
     rows = {r[0]: r[1:] for rows in world.server.tables["words"].rows.values() for r in rows}
-    assert rows == {k: ((-1.0, -1.0), -1) if k in there else row(k) for k in range(2 * ROWS)}
+    assert rows == {k: ((-1.0, -1.0), -1) if k in there else data_row(k) for k in range(2 * ROWS)}
 
 
 @QUICK
@@ -260,7 +237,7 @@ def test_with_keys_of_the_servers_making_no_row_is_doubled(
         assert all(s.balanced for s in result.settled), result.settled
         world.faults = Faults()
         assert world.apply(spec).plan.empty
-    assert world.server.values("words") == {row(key): 1 for key in range(2 * ROWS)}
+    assert world.server.values("words") == {data_row(key): 1 for key in range(2 * ROWS)}
 
 
 def test_of_keys_of_the_servers_making_an_apply_that_was_killed_goes_on(folder: Path, tmp_path: Path) -> None:
@@ -273,13 +250,13 @@ def test_of_keys_of_the_servers_making_an_apply_that_was_killed_goes_on(folder: 
     world.lose_the_journal()
     result = world.apply_until_done(spec)
     assert [s.left for s in result.settled] == [ROWS]
-    assert world.server.values("words") == {row(key): 1 for key in range(ROWS)}
+    assert world.server.values("words") == {data_row(key): 1 for key in range(ROWS)}
 
 
 @pytest.mark.parametrize("into", ["", ", into: rare"])
 def test_of_keys_of_the_servers_making_whenever_the_backup_was_made(folder: Path, tmp_path: Path, into: str) -> None:
     spec = spec_of(folder, "append", auto_id=True, into=into)
-    whole = {row(key): 1 for key in range(2 * ROWS)}
+    whole = {data_row(key): 1 for key in range(2 * ROWS)}
     went_on, refused = [], []
     for backup in range(1, 12):
         world = World(Server(), tmp_path / f"{backup}.db", backup_after=backup, killed_after=14)
@@ -308,11 +285,11 @@ def test_of_keys_of_the_servers_making_what_an_unknown_apply_wrote_is_refused(fo
     world.lose_the_journal()
     with pytest.raises(ConflictError, match="brought back from its backup, and the keys are made by the server"):
         world.apply(with_second)
-    assert world.server.values("words") == {row(key): 1 for key in range(2 * ROWS)}
+    assert world.server.values("words") == {data_row(key): 1 for key in range(2 * ROWS)}
 
     overwritten = spec_of(folder, "overwrite", auto_id=True, into="")
     world.apply(overwritten)
-    assert world.server.values("words") == {row(key): 1 for key in range(2 * ROWS)}
+    assert world.server.values("words") == {data_row(key): 1 for key in range(2 * ROWS)}
     assert world.apply(overwritten).plan.empty
 
 
@@ -323,7 +300,7 @@ def test_of_keys_of_the_servers_making_a_backup_that_nothing_followed_is_believe
     world.lose_the_journal()
     assert world.apply(spec_of(folder, "append", auto_id=True, into=None)).plan.empty
     world.apply(spec_of(folder, "append", auto_id=True, into=""))
-    assert world.server.values("words") == {row(key): 1 for key in range(2 * ROWS)}
+    assert world.server.values("words") == {data_row(key): 1 for key in range(2 * ROWS)}
 
 
 @pytest.mark.parametrize("auto_id", [False, True])
@@ -351,7 +328,7 @@ def test_what_is_overwritten_again_is_emptied_first_whenever_it_is_killed(
             if world.apply(spec).plan.empty:  # killed before it was recorded: then it is asked for once more
                 world.apply(spec, again)
         world.faults = Faults()
-        assert world.server.values("words") == {row(key): 1 for key in range(2 * ROWS)}, moment
+        assert world.server.values("words") == {data_row(key): 1 for key in range(2 * ROWS)}, moment
         assert world.apply(spec).plan.empty
     assert killed > 10
 
@@ -359,7 +336,7 @@ def test_what_is_overwritten_again_is_emptied_first_whenever_it_is_killed(
 @pytest.mark.parametrize("write", ["append", "upsert"])
 def test_what_is_copied_again_is_counted_right_whenever_it_is_killed(folder: Path, tmp_path: Path, write: str) -> None:
     spec, again = spec_of(folder, write), replace(CHOICE, restart=("collection.words",))
-    world = World(filled(set(range(0, 2 * ROWS, 9))), tmp_path / "state.db")
+    world = World(filled(set(range(0, 2 * ROWS, 9)), rare=_in_rare), tmp_path / "state.db")
     world.apply(spec)
     content = world.server.values("words")
     for moment in range(0, 60, 4):
