@@ -99,8 +99,8 @@ def _raw(one: pa.Array) -> bytes:
 
 def _shown_bytes(raw: bytes) -> str:
     head: str | bytes = raw[: 4 * SHOWN_CHARACTERS]
-    with suppress(UnicodeDecodeError):
-        head = getincrementaldecoder("utf-8")().decode(raw[: 4 * SHOWN_CHARACTERS])  # a character may be cut in two
+    with suppress(UnicodeDecodeError):  # the last character may be cut in two
+        head = getincrementaldecoder("utf-8")().decode(raw[: 4 * SHOWN_CHARACTERS], final=len(raw) == len(head))
     text = repr(head)
     return text if len(text) <= SHOWN_CHARACTERS else f"{head[:SHOWN_CHARACTERS]!r}... ({len(raw)} bytes)"
 
