@@ -12,7 +12,7 @@ from vsync.applying.settle import lost_tasks, remove_strays
 from vsync.applying.worker import Task
 from vsync.errors import MismatchError, Problem, StalePlanError, TransientError
 from vsync.opening import check_unchanged
-from vsync.planning.steps import CopyChunk, Verify
+from vsync.planning.steps import CopyChunk, RewriteRows, Verify
 from vsync.schema import DataType
 
 if TYPE_CHECKING:
@@ -122,8 +122,18 @@ def _others_displace(run: Run, to: Destination) -> bool:
     known = run.facts.sessions
     resumes = to.address in known and known[to.address].session == to.session
     before = {address for address, one in known.items() if one.write not in {"", "append", "skip"}} if resumes else ()
-    taking = {d.address for d in run.plan.destinations if d.displaces}.union(before) - {to.address}
-    return any(address.removeprefix("collection.").partition(".")[0] == to.collection for address in taking)
+    within = [a for a in before if a.removeprefix("collection.").partition(".")[0] == to.collection]
+    return any(address != to.address for address in within) or displaced(run, to)
+
+
+def displaced(run: Run, to: Destination) -> bool:
+    """Whether rows that this plan brings to other partitions may take rows away from this one."""
+    bring = [
+        run.plan.destination(run.plan.units[step.unit].destination)
+        for step in run.plan.steps
+        if isinstance(step, CopyChunk) or (isinstance(step, RewriteRows) and step.missing)
+    ]
+    return any(d.collection == to.collection and d.address != to.address and d.displaces for d in bring)
 
 
 def _mended(run: Run, to: Destination, settled: Settled) -> bool:

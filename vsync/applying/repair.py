@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vsync.applying.balance import displaced
 from vsync.applying.events import Settled
 from vsync.applying.worker import Task
 from vsync.errors import ConflictError, StalePlanError
@@ -206,7 +207,7 @@ def _recount(run: Run, step: Recount) -> None:
     left = run.retry.call(run.target.count, to.collection, to.partition)
     units = run.plan.units
     rewrites = [s for s in run.plan.steps if isinstance(s, RewriteRows) and units[s.unit].destination == to.address]
-    ungiven = run.ungiven.get(to.address, 0)
+    expected = step.rows - run.ungiven.get(to.address, 0) + run.spared.get(to.address, 0)
     rows = sum(hi - lo for s in rewrites for lo, hi in s.rows) + sum(len(s.keys) for s in rewrites)
     rows -= run.unread.get(to.address, 0)
     settled = Settled(
@@ -218,7 +219,7 @@ def _recount(run: Run, step: Recount) -> None:
         rejected=0,
         dropped=0,
         left=left,
-        expected=step.rows - ungiven + run.spared.get(to.address, 0),
+        expected=None if to.write == "upsert" and displaced(run, to) else expected,
         exclusive=to.exclusive,
         deleted=run.deleted.get(to.address, 0),
     )

@@ -62,7 +62,9 @@ def _sides(spec: Spec, name: str, wanted: Wanted, facts: Facts, choice: Choice) 
         content = content_key([u.unit.key for u in units])
         mirrors = side.write == "mirror" and not goes_on(content, side.write, session, units, facts.journal)
         whole = all(choice.takes_data(d.address, destination) for d in data)
-        if rows and whole and (mirrors or again):
+        # One that an apply left empty is like its data as long as that brings nothing.
+        left_empty = session is not None and session.left == 0 and session.is_of(live, side.partition, auto_id=False)
+        if (rows or left_empty) and whole and (mirrors or again):
             yield side
 
 

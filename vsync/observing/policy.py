@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vsync.spec import CollectionSpec, Spec
 
 
+ALL = Bounds(0, 0, KeyRange())
 KEYS_AT_ONCE = 250_000
 _WHICH = "mend the data, or say which wins: on_collision: first, or last"
 _HINTS = {
@@ -57,7 +58,8 @@ def settle_collisions(
     def blocks(position: int) -> Iterator[tuple[pa.Array, NDArray[np.int64]]]:
         unit, mapping = looked[position].unit, mappings[position]
         with sources.look(unit.address, unit.path, unit.options) as source:
-            for bounds in joined(looked[position].bounds):
+            # The cut of a collection may leave out rows that are there already: they win and lose like the others.
+            for bounds in [ALL] if unit.lives else joined(looked[position].bounds):
                 if not columns_of(mapping):
                     yield _made_keys(mapping[0].origin, bounds.lo, bounds.hi)
                     continue
@@ -69,7 +71,7 @@ def settle_collisions(
                         )
                     yield taken.rows.column(0), taken.numbers
 
-    rows = sum(u.unit.rows for u in looked)
+    rows = sum(_rows(u.unit, sources) for u in looked)
     found = find_collisions(len(looked), rows, blocks, last_wins=wish.on_collision == "last")
     problems = list(dict.fromkeys(problems))[:10]
     if found.count and (wish.on_collision in _HINTS or not len(found.lost)):
@@ -79,6 +81,13 @@ def settle_collisions(
     losers = [found.keys(i, blocks) if u.unit.lives else found.rows(i) for i, u in enumerate(looked)]
     lost = {u.unit.key: those for u, those in zip(looked, losers, strict=True)}
     return [replace(u, losers=lost.get(u.unit.key, ())) for u in units], problems
+
+
+def _rows(unit: Unit, sources: Sources) -> int:
+    if not unit.lives:
+        return unit.rows
+    with sources.look(unit.address, unit.path, unit.options) as source:
+        return source.describe().rows
 
 
 def _may_collide(wish: CollectionSpec, units: Sequence[UnitFacts]) -> list[UnitFacts]:

@@ -233,6 +233,9 @@ def _elsewhere(
     for d in data:
         session = facts.journal.sessions.get(d.destination)
         units = [u for u in facts.units if u.unit.destination == d.destination]
+        if session and not session.done and any(u.unit.lives for u in units):
+            exact.discard(d.partition)  # what was copied of it before may have moved to another partition since
+            continue
         alone = session and (session.session, session.before, session.content)
         if alone == (1, 0, content_key([u.unit.key for u in units])) and known.as_sent(units, facts.journal):
             exact.add(d.partition)

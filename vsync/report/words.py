@@ -145,7 +145,10 @@ def settled_line(s: Settled) -> str:
     if s.left is None:
         return f"{s.destination}: {read}; not counted: not loaded"
     if s.expected is None:
-        return f"{s.destination}: {read}; holds {many(s.left, 'row')}; what it held before could not be counted"
+        why = "what it held before could not be counted"
+        if s.before is not None:
+            why = "other partitions may have taken rows of it"
+        return f"{s.destination}: {read}; holds {many(s.left, 'row')}; {why}"
     verdict = "as it should be"
     if s.surplus:
         verdict = f"{s.surplus:,} more, from others" if s.balanced else f"SHOULD BE {s.expected:,}"
