@@ -45,6 +45,12 @@ class Rows:
     def __getitem__(self, part: slice) -> Rows:
         return Rows(self.ids[part], self.vectors[part], self.words[part])
 
+    @staticmethod
+    def joined(one: Rows, other: Rows) -> Rows:
+        """Give the rows of both."""
+        vectors = np.concatenate([one.vectors, other.vectors])
+        return Rows(np.concatenate([one.ids, other.ids]), vectors, [*one.words, *other.words])
+
     def numbered(self, first: int) -> Rows:
         """Give the same rows under the ids that begin with ``first``."""
         return Rows(np.arange(first, first + len(self.ids), dtype=np.int64), self.vectors, self.words)

@@ -16,6 +16,7 @@ from vsync.errors import (
     TargetError,
     TransientError,
     VsyncError,
+    many,
     refused,
 )
 from vsync.planning.approval import CHECK_AGAIN, check_approved, check_found
@@ -255,7 +256,7 @@ def _carry_out(
     result = Result(fresh, tuple(settled), _write_rejects(journal, fresh.target))
     if result.rejected:
         raise MismatchError(
-            f"finished, but {result.rejected:,} rows did not fit and were skipped",
+            f"finished, but {many(result.rejected, 'row')} did not fit, skipped as on_bad_row says",
             where=str(result.rejects),
             hint="each is listed there with its row number, field, value and reason",
         )

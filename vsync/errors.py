@@ -28,6 +28,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def many(count: int, noun: str) -> str:
+    """Say a number of things: ``1 row``, ``2,000 rows``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong: what, where it was written or found, and what to do about it.

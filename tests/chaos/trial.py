@@ -265,7 +265,7 @@ class Trial:
             shutil.rmtree(left[1])  # as the hint says: Milvus Lite was killed while it made the collection
         elif code == REJECTED and self._killed_server and "its last count was not" in error:
             return  # loaded again it is counted: Milvus Lite 2.5 is not, for a moment
-        elif code == 0 or (code == REJECTED and bad and "did not fit and were skipped" in error):
+        elif code == 0 or (code == REJECTED and bad and "did not fit, skipped" in error):
             self.finished = True
         else:
             raise WrongError(f"apply ended with {code}: {error}")

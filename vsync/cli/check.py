@@ -14,7 +14,7 @@ import rich_click as click
 from vsync.cli.common import Shown, load, save, state_label
 from vsync.cli.group import vsync
 from vsync.cli.options import Duration, PlanFile, downtime_options, plan_options, spec_argument
-from vsync.errors import MismatchError, UsageError, refused
+from vsync.errors import MismatchError, UsageError, many, refused
 
 if TYPE_CHECKING:
     from vsync.checking.findings import How
@@ -60,7 +60,7 @@ def check(spec: Path, variables: dict[str, str], choice: Choice, state: Path | N
     _save_repair(checked, options)
     if checked.differences:
         hint = _how_to_mend(checked) if not options["repair"] else None
-        what = f"source and target differ in {checked.differences:,} rows"
+        what = f"source and target differ in {many(checked.differences, 'row')}"
         raise Shown(MismatchError(what, hint=hint), shown=options["as_json"])
 
 

@@ -11,7 +11,7 @@ import rich_click as click
 from vsync.cli.common import Shown, load, save, saved_plan, show_plan, show_refreshed, state_label
 from vsync.cli.group import vsync
 from vsync.cli.options import PlanFile, plan_options, spec_argument, spec_options
-from vsync.errors import UsageError, refused
+from vsync.errors import UsageError, many, refused
 
 if TYPE_CHECKING:
     from vsync.checking.findings import Event
@@ -40,7 +40,7 @@ def validate(spec: Path, variables: dict[str, str]) -> None:
     """Check a spec, without a connection."""
     loaded = load(spec, variables)
     copies = f", and {len(loaded.copies)} of copy:" if loaded.copies else ""
-    click.echo(f"{spec}: a valid spec of {len(loaded.collections)} collection(s){copies}")
+    click.echo(f"{spec}: a valid spec of {many(len(loaded.collections), 'collection')}{copies}")
 
 
 @vsync.command()

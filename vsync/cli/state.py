@@ -84,7 +84,7 @@ def show(path: Path, address: str, target: str | None, as_json: bool) -> None:  
 @_command("mv", click.argument("old", metavar="OLD"), click.argument("new", metavar="NEW"), target_option)
 def mv(path: Path, old: str, new: str, target: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Give what is known of OLD, which was renamed in the spec, to NEW. The server is not asked."""
-    from vsync.report.words import many
+    from vsync.errors import many
     from vsync.state.listing import choose_target
     from vsync.state.moving import move
 
@@ -96,7 +96,7 @@ def mv(path: Path, old: str, new: str, target: str | None, as_json: bool) -> Non
 @_command("rm", click.argument("address", metavar="ADDR"), target_option, yes_option)
 def rm(path: Path, address: str, target: str | None, yes: bool, as_json: bool) -> None:  # noqa: FBT001
     """Forget what is known at ADDR and below it. Its rows stay on the server; the next plan compares keys."""
-    from vsync.report.words import many
+    from vsync.errors import many
     from vsync.state.listing import choose_target
     from vsync.state.moving import forget
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vsync.errors import Problem
+from vsync.errors import Problem, many
 from vsync.planning import known, ledger
 from vsync.planning.diff import Difference, diff
 from vsync.planning.facts import Owed
@@ -365,4 +365,4 @@ def _left_behind(spec: Spec, facts: Facts) -> Iterator[Change]:
             continue
         rows = live.partition_rows.get(partition)
         if rows and all(d.destination != address for d in wanted.data):
-            yield Change("orphan", address, f"{rows:,} rows; no data goes there any more: left on the server")
+            yield Change("orphan", address, f"{many(rows, 'row')}; no data goes there any more: left on the server")

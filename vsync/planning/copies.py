@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vsync.errors import many
 from vsync.planning import known
 from vsync.planning.steps import Change
 from vsync.schema import DEFAULT_PARTITION
@@ -38,7 +39,7 @@ def copy_change(
     elif restarted:
         details.append(f"restarts: {restarted:,} of {total:,} chunks were done, and all are copied again")
     elif in_doubt:
-        details.append(f"resumes: {in_doubt} chunks in doubt are sent again")
+        details.append(f"resumes: {many(in_doubt, 'chunk')} in doubt sent again")
     was = known.was(u, journal)
     if known.differs(u, was):
         same = u.unit.rows == was.rows
@@ -55,7 +56,7 @@ def copy_change(
     if destination.probe:
         details.append("keys are compared with those there when applied")
     if u.losers:
-        details.append(f"{len(u.losers):,} rows more lose a collision of keys and are not copied")
+        details.append(f"{many(len(u.losers), 'row')} more lost a collision of keys: not copied")
     into = f" -> {destination.partition}" if destination.partition not in {None, DEFAULT_PARTITION} else ""
     nbytes = round(u.unit.nbytes * rows / u.unit.rows) if u.unit.rows else 0
     return Change("copy", u.unit.address, f"{u.unit.path}{into}", tuple(details), None, rows, nbytes, len(pending))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from vsync.errors import Problem, UsageError
+from vsync.errors import Problem, UsageError, many
 from vsync.planning.steps import Change, DropCollection
 
 if TYPE_CHECKING:
@@ -74,4 +74,4 @@ def conflicts(changes: tuple[Change, ...], choice: Choice) -> Iterator[Problem]:
 def _rows(there: LiveCollection) -> str:
     if there.rows is None:
         return "all its rows (not counted: it is not loaded)"
-    return f"{there.rows:,} row{'' if there.rows == 1 else 's'}"
+    return many(there.rows, "row")

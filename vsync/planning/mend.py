@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vsync.errors import Problem
+from vsync.errors import Problem, many
 from vsync.planning.steps import Change, RewriteRows
 
 if TYPE_CHECKING:
@@ -65,18 +65,13 @@ def unmendable(m: Mend, where: str | None = None) -> Iterator[Problem]:
     """Say what cannot be mended, in whatever way."""
     address = m.destination.address
     if m.untold:
-        what = f"{address}: {many_rows(m.untold)} counted that no key tells"
+        what = f"{address}: {many(m.untold, 'row')} counted that no key tells"
         yield Problem(what, where, f"say write: overwrite and apply with --allow-destroy {address}")
     if m.taken:
         some = ", ".join(map(repr, m.examples[:SHOWN]))
-        what = f"{address}: {many_rows(m.taken)} of the data have keys that rows outside of its scope have ({some})"
+        what = f"{address}: {many(m.taken, 'row')} of the data have keys that rows outside of its scope have ({some})"
         hint = "write over none of them: let where: of the data leave the same out, or scope: take them in"
         yield Problem(what, where, hint)
-
-
-def many_rows(number: int) -> str:
-    """Count rows in words."""
-    return f"{number:,} row" if number == 1 else f"{number:,} rows"
 
 
 def rewrites(m: Mend, first: int) -> Iterator[RewriteRows]:

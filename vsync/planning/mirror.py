@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vsync.errors import Problem
-from vsync.planning.mend import MOST_ROWS, many_rows, rewritten, unmendable
+from vsync.errors import Problem, many
+from vsync.planning.mend import MOST_ROWS, rewritten, unmendable
 from vsync.planning.steps import Change
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def changes(at: Standing, found: Mend) -> Iterator[Change]:
     """Say what is to be done."""
     yield from () if is_large(found) else rewritten(found)
     if found.extra:
-        what = f"{many_rows(len(found.extra))} not in the data will be deleted"
+        what = f"{many(len(found.extra), 'row')} not in the data will be deleted"
         yield Change("destroy", at.base.address, what, (), at.where)
 
 
@@ -47,7 +47,7 @@ def conflicts(at: Standing, found: Mend) -> Iterator[Problem]:
     yield from unmendable(found, at.where)
     if not found.extra:
         return
-    rows = many_rows(len(found.extra))
+    rows = many(len(found.extra), "row")
     if len(found.extra) > at.may_delete:
         what = f"{address}: {rows} to be deleted, and max_delete allows {at.may_delete:,}"
         hint = f"look at the source: is it whole? If so, write max_delete: {len(found.extra)}"

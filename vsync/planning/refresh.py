@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vsync.errors import many
 from vsync.planning.steps import Change
 from vsync.schema import DEFAULT_PARTITION
 
@@ -58,8 +59,8 @@ def _destination(address: str, session: SessionFacts, live: LiveCollection) -> C
     if rows is None and session.uneven:
         return Change("warn", address, f"not counted: not loaded; it did not hold the {left:,} rows that it should")
     if rows is None or left is None:
-        return Change("same", address, "not counted: not loaded" if rows is None else f"{rows:,} rows")
+        return Change("same", address, "not counted: not loaded" if rows is None else many(rows, "row"))
     if rows == left:
-        return Change("same", address, f"{rows:,} rows, as vsync left them")
+        return Change("same", address, f"{many(rows, 'row')}, as vsync left them")
     moved = f"{left - rows:,} are gone" if rows < left else f"{rows - left:,} are not from vsync"
     return Change("warn", address, f"{rows:,} rows, vsync left {left:,}: {moved}")

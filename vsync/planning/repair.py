@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vsync.errors import Problem
+from vsync.errors import Problem, many
 from vsync.planning.build import observed_digest
-from vsync.planning.mend import MOST_ROWS, many_rows, rewrites, rewritten, unmendable
+from vsync.planning.mend import MOST_ROWS, rewrites, rewritten, unmendable
 from vsync.planning.steps import Change, DeleteRows, Destination, Plan, Recount, content_key
 
 if TYPE_CHECKING:
@@ -100,16 +100,16 @@ def _conflicts(m: Mend, mends: Sequence[Mend], choice: Choice) -> Iterator[Probl
     if m.session is not None and not m.session.done:
         yield Problem(f"{address}: an apply of it has not finished", None, "finish it first: vsync apply")
     if m.changes > MOST_ROWS:
-        yield Problem(f"{address}: {many_rows(m.changes)} are too many to be mended one by one", None, all_of_it)
+        yield Problem(f"{address}: {many(m.changes, 'row')} are too many to be mended one by one", None, all_of_it)
     if m.lost:
-        what = f"{address} lacks {many_rows(m.lost)}, and the server makes the keys (auto_id)"
+        what = f"{address} lacks {many(m.lost, 'row')}, and the server makes the keys (auto_id)"
         yield Problem(f"{what}: an interrupted repair could not tell which of them it has inserted", None, all_of_it)
     yield from unmendable(m)
     for other in mends:
         to = other.destination
         moved = m.missing.intersection(other.extra) if to.collection == m.destination.collection else set()
         if moved and not choice.may_destroy(to.address):
-            what = f"{address}: {many_rows(len(moved))} of its data in {to.address} instead"
+            what = f"{address}: {many(len(moved), 'row')} of its data in {to.address} instead"
             yield Problem(what, None, f"let them be deleted there: --allow-destroy {to.address}")
 
 
@@ -117,7 +117,7 @@ def _changes(m: Mend, *, deleted: bool) -> Iterator[Change]:
     address = m.destination.address
     yield from rewritten(m)
     if m.extra and deleted:
-        yield Change("destroy", address, f"{many_rows(len(m.extra))} not in its data: deleted")
+        yield Change("destroy", address, f"{many(len(m.extra), 'row')} not in its data: deleted")
     elif m.extra:
-        what = f"{many_rows(len(m.extra))} not in its data: left alone"
+        what = f"{many(len(m.extra), 'row')} not in its data: left alone"
         yield Change("warn", address, what, (f"let them be deleted: --allow-destroy {address}",))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from vsync.errors import Problem
+from vsync.errors import Problem, many
 from vsync.planning import known, mirror
 from vsync.planning.copies import copy_change
 from vsync.planning.mend import MOST_ROWS
@@ -287,13 +287,13 @@ def _same(
 ) -> Brought:
     counted = "not counted: not loaded" if at.rows is None else "counted now"
     rows = old.left if at.rows is None else at.rows
-    shown = "rows as they were left" if rows is None else f"{rows:,} rows"
+    shown = "rows as they were left" if rows is None else many(rows, "row")
     sources = "sources unchanged"
     if lives:
         sources = "sources not compared: the server makes the keys" if at.auto_id else "no new keys in the sources"
     checked = f"; {old.checked_how} last checked {old.checked[:10]}" if old.checked else ""
     unfit = sum(u.unfit for u in units)
-    skipped = f"; {unfit:,} rows that do not fit are on record" if unfit else ""
+    skipped = f"; {many(unfit, 'row')} that do not fit {'is' if unfit == 1 else 'are'} on record" if unfit else ""
     kept = at.base.address in journal.left_alone and old.checked_how != "content"
     details = (KEPT,) if kept else ()
     changes = [Change("same", at.base.address, f"{shown}; {sources}; {counted}{skipped}{checked}", details, at.where)]
@@ -302,7 +302,7 @@ def _same(
             Change(
                 "warn",
                 at.base.address,
-                f"{at.rows - old.left:,} rows not from vsync: left alone",
+                f"{many(at.rows - old.left, 'row')} not from vsync: left alone",
                 (),
                 at.where,
             )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from vsync.errors import many
 from vsync.report.jsonl import say
-from vsync.report.words import many, size
+from vsync.report.words import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from vsync.applying.events import Waiting
 from vsync.checking import findings as f
+from vsync.errors import many
 from vsync.report.bars import Bars
 from vsync.report.jsonl import say, say_event
-from vsync.report.words import many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

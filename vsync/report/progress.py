@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vsync.applying import events as e
+from vsync.errors import many
 from vsync.report.bars import Bars
-from vsync.report.words import duration, many, settled_line, size
+from vsync.report.words import duration, settled_line, size
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vsync.report.words import many
+from vsync.errors import many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

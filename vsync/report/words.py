@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vsync.errors import many
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -43,11 +45,6 @@ def duration(seconds: float) -> str:
     """Say a duration: ``0:01:05``."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
-
-
-def many(count: int, noun: str) -> str:
-    """Say a number of things: ``1 row``, ``2,000 rows``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def plan_lines(plan: Plan, *, concise: bool = False, state: str = "") -> Iterator[Line]:

@@ -180,11 +180,15 @@ class Journal(View):
         )
 
     def end_session(self, target: str, to: Destination, left: int | None, *, uneven: bool = False) -> None:
-        """Record that everything arrived, and the count that was left; ``uneven``: not the one that should be."""
+        """Record that everything arrived, and the count that was left; ``uneven``: not the one that should be.
+
+        Rows may have been mended since, in another way than the session wrote.
+        """
         self._write(
             "end_session",
-            "UPDATE sessions SET ended = ?, left = ?, uneven = ? WHERE target = ? AND destination = ? AND session = ?",
-            [_now(), left, int(uneven), target, to.address, to.session],
+            "UPDATE sessions SET ended = ?, left = ?, uneven = ?, write = ?"
+            " WHERE target = ? AND destination = ? AND session = ?",
+            [_now(), left, int(uneven), to.write, target, to.address, to.session],
         )
 
     def checked(self, target: str, destination: str, how: str) -> None:
