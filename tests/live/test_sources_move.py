@@ -76,6 +76,15 @@ def test_deep_tells_new_rows_from_those_that_are_there(folder: Path) -> None:
     assert "looked at all: 1,000 rows new, 5,000 there already, 0 that do not fit" in shown
 
 
+def test_deep_counts_no_rows_that_lose_a_collision(folder: Path) -> None:
+    write(folder, np.arange(ROWS, dtype=np.int64) % 5_000)
+    spec = (folder / "vsync.yaml").read_text()
+    (folder / "vsync.yaml").write_text(spec.replace("  things:\n", "  things:\n    on_collision: last\n"))
+    assert "looked at all: 5,000 rows new, 0 there already" in plan(folder, "--deep", code=2)
+    balance = apply(folder).balance("collection.things")
+    assert (balance["written"], balance["dropped"]) == (5_000, ROWS - 5_000)
+
+
 def test_deep_names_a_value_that_does_not_fit(folder: Path) -> None:
     spec = SPEC.replace("dim: 256}", "dim: 256}\n      note: {type: varchar, max_length: 4}")
     (folder / "vsync.yaml").write_text(spec)

@@ -9,6 +9,7 @@ from vsync.errors import Problem
 from vsync.planning.origins import mapping_of
 from vsync.planning.steps import Change, CopyChunk, Plan
 from vsync.rows import columns_of, hint_for, take_rows
+from vsync.rows.losers import without
 
 if TYPE_CHECKING:
     from vsync.connectors.base import Source, Target
@@ -24,6 +25,7 @@ class _Seen:
     read: int = 0
     there: int = 0
     bad: int = 0
+    lost: int = 0
 
 
 def look_deep(plan: Plan, target: Target, sources: Sources) -> tuple[tuple[Change, ...], tuple[Problem, ...]]:
@@ -55,12 +57,15 @@ def _look(plan: Plan, chunk: CopyChunk, source: Source, target: Target, seen: _S
     mapping = mapping_of(unit, collection)
     batch = source.read(chunk.bounds, columns_of(mapping))
     taken = take_rows(batch, chunk.lo, mapping, target.rules)
+    key = None if chunk.keys is None else collection.primary.name
+    rows, _ = without(taken.rows, taken.numbers, chunk.dropped, key)
     seen.read += batch.num_rows
+    seen.lost += taken.rows.num_rows - rows.num_rows
     seen.bad += len({b.row for b in taken.bad})
     if to.on_bad_row == "error":
         problems += [Problem(str(b), unit.path, hint_for([b])) for b in taken.bad]
-    if to.probe and taken.rows.num_rows and not collection.primary.auto_id:
-        keys = taken.rows.column(collection.primary.name)
+    if to.probe and rows.num_rows and not collection.primary.auto_id:
+        keys = rows.column(collection.primary.name)
         seen.there += target.writer(collection, to.partition).probe(keys).true_count
 
 
@@ -69,5 +74,6 @@ def _told(change: Change, seen: dict[str, _Seen]) -> Change:
     found = seen.get(f"{change.address} {path}")
     if change.action != "copy" or found is None:
         return change
-    text = f"looked at all: {found.read - found.there - found.bad:,} rows new, {found.there:,} there already, "
+    new = found.read - found.there - found.bad - found.lost
+    text = f"looked at all: {new:,} rows new, {found.there:,} there already, "
     return replace(change, details=(*change.details, f"{text}{found.bad:,} that do not fit"))

@@ -118,7 +118,8 @@ def read_text(path: str | Path, what: str) -> str:
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SpecError(f"{what} is not UTF-8 text (byte {error.start})", where=str(path)) from None
+        hint = "is it a file of data? vsync init --from FILE writes a spec of it"
+        raise SpecError(f"{what} is not UTF-8 text (byte {error.start})", where=str(path), hint=hint) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it cannot be a path"
         raise SpecError(f"{what} cannot be read: {reason}", where=str(path), hint="check the path") from None
