@@ -205,9 +205,14 @@ def _step(run: Run, step: s.Step) -> None:
     if (collection := collection_of(step, run.plan)) is not None:
         run.identities.check(collection)
 
+    told = -1
+
     def progress(percent: int) -> None:
+        nonlocal told
         run.stop_here()  # the server goes on building and loading by itself
-        run.report(StepProgress(text, percent))
+        if percent != told:
+            told = percent
+            run.report(StepProgress(text, percent))
 
     match step:
         case s.CreateCollection(name):

@@ -32,7 +32,8 @@ def copy_change(
         return None
     rows = sum(u.bounds[n].rows - len(u.losers_within(u.bounds[n])) for n in pending)
     total, done = len(u.bounds), len(u.bounds) - len(pending)
-    details = []
+    where = u.unit.options.get("where")
+    details = [f"where {where}"] if where and not u.unit.path.endswith(where) else []
     if done:
         doubt = f", {in_doubt} in doubt: sent again" if in_doubt else ""
         details.append(f"resumes: {done:,} of {total:,} chunks done{doubt}")
