@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -346,3 +347,24 @@ def test_a_part_of_a_destinations_data_is_compared_one_way_alone(folder: Path, t
     compared, found, _ = check(both, server, None, only, one_way=True)
     assert not found
     assert (compared[0].source, compared[0].beyond) == (ROWS, ROWS)
+
+
+def test_what_is_held_in_the_end_does_not_depend_on_when_a_source_that_lives_was_counted(
+    folder: Path, tmp_path: Path
+) -> None:
+    spec, server = spec_of(folder), Server()
+    apply(spec, server, tmp_path / "state.db")
+    with closing(View(tmp_path / "state.db")) as view:
+        facts = gather(spec, ModelTarget(server), Sources(spec), view, Choice())
+    side = sides(spec, facts, Choice(), one_way=False)[0]
+    lives = replace(side, units=tuple(replace(u, lives=True) for u in side.units))
+    found = [
+        Finding("+", side.address, 1, unit=0),
+        Finding("-", side.address, 2),
+        Finding("-", side.address, 3),
+        Finding("2", side.address, 4, unit=0, copies=3),
+    ]
+    compared = Compared(side.address, "content", source=50, target=40, missing=1, extra=2, doubled=1, beyond=4)
+    mend = mend_of(lives, compared, found)
+    assert mend.rows == 40 + 1 - 2, "one more, and a key once that was there three times; deletions come off later"
+    assert sorted(mend.extra) == [2, 3]

@@ -28,9 +28,9 @@ def mend_of(side: Side, compared: Compared, noted: Sequence[Finding]) -> Mend:
         exclusive=side.exclusive,
         counted=compared.target + compared.outside,
     )
-    rows = _rows_in_the_end(side, compared) + compared.outside
-    mend = Mend(to, side.collection, side.units, side.session, rows=rows, taken=compared.taken)
+    mend = Mend(to, side.collection, side.units, side.session, rows=0, taken=compared.taken)
     doubled = {f.key for f in noted if f.address == side.address and f.symbol == "2"}
+    again = 0
     for f in (f for f in noted if f.address == side.address):
         known = f.unit >= 0
         if f.taken and f.key is not None:
@@ -41,6 +41,7 @@ def mend_of(side: Side, compared: Compared, noted: Sequence[Finding]) -> Mend:
             mend.lost += 1
         elif f.symbol == "2" and known:
             mend.anew.setdefault(f.unit, []).append(_row(side, f))
+            again += f.copies - 1
         elif f.symbol == "2" and f.key is not None:
             mend.copies += f.copies - 1
         elif f.symbol in "+*" and f.key is not None and f.key not in doubled:
@@ -50,6 +51,8 @@ def mend_of(side: Side, compared: Compared, noted: Sequence[Finding]) -> Mend:
                 mend.absent[f.unit] = mend.absent.get(f.unit, 0) + 1
         elif f.key is None:
             mend.untold += f.copies
+    added = sum(mend.absent.values()) - again
+    mend.rows = _rows_in_the_end(side, compared, added) + compared.outside
     return mend
 
 
@@ -61,8 +64,13 @@ def _row(side: Side, finding: Finding) -> Key:
     return finding.key
 
 
-def _rows_in_the_end(side: Side, compared: Compared) -> int:
-    """Count what the destination holds when all is mended, and nothing is deleted that its data does not hold."""
+def _rows_in_the_end(side: Side, compared: Compared, added: int) -> int:
+    """Count what the destination holds when all is mended, and nothing is deleted that its data does not hold.
+
+    Sources that live were counted at one moment and compared at others: there the rows that are ``added`` tell.
+    """
     if compared.how == "sample":
         return compared.target + compared.missing
+    if side.keyed and any(u.lives for u in side.units):
+        return compared.target + added
     return compared.source + compared.beyond if side.keyed else compared.target
