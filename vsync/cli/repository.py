@@ -53,9 +53,10 @@ def verify(repo: str, snapshot: str | None, remove_damaged: bool, as_json: bool)
     damaged, read = upkeep.verify(found, manifests, words.reading(as_json=as_json))
     if as_json:
         words.say_verified(damaged, read, len(manifests))
-    hint = f"vsync verify {repo} --remove-damaged, and back up again: what the source still has is stored anew"
+    gone = f"what it has no more is lost: vsync forget {repo} SNAPSHOT"
+    hint = f"vsync verify {repo} --remove-damaged, and back up again: what the source still has is stored anew; {gone}"
     if remove_damaged and upkeep.remove_damaged(found, damaged):
-        hint = "it is removed; back up again: what the source still has is stored anew"
+        hint = f"it is removed; back up again: what the source still has is stored anew; {gone}"
     _refuse(wrong.values(), [Problem(f"{one.object}: {one.what}", ", ".join(one.needed), hint) for one in damaged])
     if not as_json:
         click.echo(words.verified_line(read, len(manifests)))

@@ -14,6 +14,8 @@ from vsync.connectors.base import Bounds, KeyRange
 from vsync.errors import Problem
 from vsync.observing.collisions import Collisions, find_collisions
 from vsync.rows import Constant, Mapping, Origin, RowNumber, Rules, columns_of, take_rows
+from vsync.schema import DataType
+from vsync.spec import StoreTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from vsync.planning.facts import UnitFacts
     from vsync.planning.steps import Unit
     from vsync.planning.wanted import Wanted
+    from vsync.schema import Field
     from vsync.spec import CollectionSpec, Spec
 
 
@@ -34,7 +37,7 @@ ALL = Bounds(0, 0, KeyRange())
 KEYS_AT_ONCE = 250_000
 _WHICH = "mend the data, or say which wins: on_collision: first, or last"
 _HINTS = {
-    "error": f"{_WHICH}; or keep all: on_collision: prefix, or renumber",
+    "error": _WHICH,
     "prefix": "items of data get a prefix each: give rows that share keys items of their own",
 }
 """What helps where a policy lets no row lose."""
@@ -75,12 +78,21 @@ def settle_collisions(
     found = find_collisions(len(looked), rows, blocks, last_wins=wish.on_collision == "last")
     problems = list(dict.fromkeys(problems))[:10]
     if found.count and (wish.on_collision in _HINTS or not len(found.lost)):
-        hint = _HINTS.get(wish.on_collision, _HINTS["error"])
+        hint = _HINTS.get(wish.on_collision, _WHICH)
+        hint += _keep_all(spec, primary) if hint == _WHICH else ""
         problems.append(_collision_problem(name, [u.unit for u in looked], found, blocks, where, hint))
         return list(units), problems
     losers = [found.keys(i, blocks) if u.unit.lives else found.rows(i) for i, u in enumerate(looked)]
     lost = {u.unit.key: those for u, those in zip(looked, losers, strict=True)}
     return [replace(u, losers=lost.get(u.unit.key, ())) for u in units], problems
+
+
+def _keep_all(spec: Spec, key: Field) -> str:
+    """Say how all rows may be kept, where they can."""
+    ways = ["on_collision: prefix"] if key.type is DataType.VARCHAR else []
+    if not isinstance(spec.target, StoreTarget):
+        ways.append("on_collision: renumber, with a key of auto_id: true")
+    return f"; or keep all: {', or '.join(ways)}" if ways else ""
 
 
 def _rows(unit: Unit, sources: Sources) -> int:
