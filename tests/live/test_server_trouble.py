@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
@@ -443,15 +444,19 @@ def test_a_server_that_hangs(
     rows = write(tmp_path, target, spec)
     seen: list[e.Event] = []
     told: list[str] = []
+    frozen: list[bool] = []
+    one_at_a_time = threading.Lock()  # thawed by one thread while another freezes it, it would be waited for in vain
 
     def report(event: e.Event) -> None:
-        seen.append(event)
-        if BETWEEN_CHUNKS(seen) and not told:
-            server.freeze()
-        if isinstance(event, e.Waiting):
-            told.append(event.reason)
-            hangs.clear()
-            server.thaw()
+        with one_at_a_time:
+            seen.append(event)
+            if BETWEEN_CHUNKS(seen) and not frozen:
+                frozen.append(True)
+                server.freeze()
+            if isinstance(event, e.Waiting):
+                told.append(event.reason)
+                hangs.clear()
+                server.thaw()
 
     try:
         vsync.apply(load_spec(tmp_path / "vsync.yaml"), report=report)
