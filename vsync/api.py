@@ -26,7 +26,7 @@ from vsync.planning.steps import Plan
 from vsync.spec import Places, Spec, parse_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from vsync.applying.events import Report, Settled
     from vsync.applying.settings import Settings, Stop
@@ -185,7 +185,6 @@ def apply(
     stop: Stop | None = None,
     report: Report | None = None,
     confirm: Callable[[Plan], bool] | None = None,
-    environ: Mapping[str, str] | None = None,
 ) -> Result:
     """Make the target hold what the spec says; a saved plan is carried out only as far as it was approved.
 
@@ -199,7 +198,7 @@ def apply(
     from vsync.state.lock import locked
 
     saved = what if isinstance(what, Plan) else None
-    spec = spec_of(saved, environ) if saved else what
+    spec = spec_of(saved) if saved else what
     assert isinstance(spec, Spec)
     path = state_path(saved or spec, state)
     choice = Choice(saved.only, saved.leave_out, saved.allow_destroy) if saved else choice or Choice()
@@ -271,10 +270,10 @@ def refuse_unapproved(made: Plan, confirm: Callable[[Plan], bool] | None) -> Non
         raise ConflictError("nothing was done: it was not agreed to")
 
 
-def spec_of(saved: Plan, environ: Mapping[str, str] | None = None) -> Spec:
+def spec_of(saved: Plan) -> Spec:
     """Rebuild the spec that a plan was made from; secrets are resolved anew."""
     text = json.dumps(saved.spec, ensure_ascii=False)
-    spec = parse_spec(text, name=saved.spec_name, folder=Path(saved.folder), environ=environ)
+    spec = parse_spec(text, name=saved.spec_name, folder=Path(saved.folder))
     return spec.placed(Places(saved.spec_name), Path(saved.folder))  # it is nowhere in the file as it is now
 
 
